@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sandbox.example/sandbox/userns"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroupKind is "v2", "hybrid", "v1" or "none".
+func cgroupKind() string {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(cgroupRoot, &fs); err != nil {
+		return "none"
+	}
+	switch uint32(fs.Type) {
+	case unix.CGROUP2_SUPER_MAGIC:
+		return "v2"
+	case unix.TMPFS_MAGIC:
+	default: // an empty directory
+		return "none"
+	}
+	if err := unix.Statfs(filepath.Join(cgroupRoot, "unified"), &fs); err == nil && uint32(fs.Type) == unix.CGROUP2_SUPER_MAGIC {
+		return "hybrid"
+	}
+	if entries, err := os.ReadDir(cgroupRoot); err != nil || len(entries) == 0 {
+		return "none"
+	}
+	return "v1"
+}
+
+// checkCgroup looks for a cgroup v2 subtree that we may divide, or a systemd
+// that gives us one.
+func checkCgroup(ctx context.Context) []Check {
+	const weaker = "; memory and pids limits fall back to rlimits and a watchdog, and --cpus is refused"
+	kind := cgroupKind()
+	c := newCheck("cgroup", "cgroup "+kind)
+	switch kind {
+	case "none":
+		c.Detail = "no cgroups are mounted at " + cgroupRoot
+		return []Check{c.degraded("no cgroups here"+weaker, "mount cgroup2 at "+cgroupRoot+", writable (docker: --cgroupns=private)", userns.OuterContainer)}
+	case "v1", "hybrid":
+		return []Check{c.degraded("cgroup "+kind+" cannot be delegated to users"+weaker,
+			"boot with systemd.unified_cgroup_hierarchy=1 (or cgroup_no_v1=all), so that cgroup v2 is alone", userns.Administrator)}
+	}
+	own, err := ownCgroup()
+	if err != nil {
+		return []Check{c.degraded(err.Error()+weaker, "mount /proc", userns.OuterContainer)}
+	}
+	dir := filepath.Join(cgroupRoot, own)
+	tryErr := tryDelegated(dir)
+	if tryErr == nil {
+		c.Detail = fmt.Sprintf("cgroup v2, %q is ours", own)
+		return []Check{controllers(c, dir, weaker)}
+	}
+	sock := filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd", "private")
+	if err := answers(ctx, sock); err == nil {
+		service := fmt.Sprintf("user.slice/user-%d.slice/user@%d.service", os.Geteuid(), os.Geteuid())
+		c.Detail = "cgroup v2, delegated by the systemd user session"
+		return []Check{controllers(c, filepath.Join(cgroupRoot, service), weaker)}
+	}
+	c.Detail = fmt.Sprintf("cgroup v2, %q is not ours: %v", own, tryErr)
+	return []Check{c.degraded("the cgroup is not delegated to us, and there is no systemd user session"+weaker,
+		"log in through systemd (loginctl enable-linger USER, XDG_RUNTIME_DIR set), or start with a delegated cgroup (systemd-run -p Delegate=yes)", userns.Administrator)}
+}
+
+// ownCgroup is our path in the v2 hierarchy.
+func ownCgroup() (string, error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("read /proc/self/cgroup: no line of cgroup v2")
+}
+
+// tryDelegated makes a cgroup below dir and removes it, and looks whether
+// processes can be moved.
+func tryDelegated(dir string) error {
+	name := filepath.Join(dir, fmt.Sprintf("sandbox-doctor-%d", os.Getpid()))
+	if err := os.Mkdir(name, 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil {
+		return err
+	}
+	for _, file := range []string{"cgroup.procs", "cgroup.subtree_control"} {
+		path := filepath.Join(dir, file)
+		if err := unix.Access(path, unix.W_OK); err != nil {
+			return &os.PathError{Op: "write", Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+// controllers completes c by what can be limited in dir.
+func controllers(c Check, dir, weaker string) Check {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return c.degraded(err.Error()+weaker, "delegate the controllers memory, pids and cpu", userns.Administrator)
+	}
+	have := strings.Fields(string(b))
+	c.Detail += "; controllers: " + strings.Join(have, " ")
+	var lacking []string
+	for _, want := range []string{"memory", "pids", "cpu"} {
+		if !slices.Contains(have, want) {
+			lacking = append(lacking, want)
+		}
+	}
+	if len(lacking) == 0 {
+		return c
+	}
+	return c.degraded("not delegated: "+strings.Join(lacking, ", ")+weaker,
+		"systemctl edit user@.service, with Delegate=cpu cpuset io memory pids below [Service], and log in again", userns.Administrator)
+}
+
+// answers tells whether something listens on the unix socket path.
+func answers(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}

@@ -1,0 +1,184 @@
+// Package cli is the command line: the grammar, one file per command, and the
+// translation of errors into text, hints and exit codes. Main is the call to
+// begin with. It decides nothing about sandboxes: package sandbox does.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+)
+
+// grammar is the command line. Flags here belong to every command.
+type grammar struct {
+	Help      helpFlag `short:"h" help:"Show help."`
+	Quiet     bool     `short:"q" help:"Print errors only."`
+	Verbose   bool     `help:"Say more about what is done."`
+	LogFormat string   `enum:"text,json" default:"text" help:"Messages as ${enum}."`
+
+	Run     runCmd     `cmd:"" help:"Run a command in a sandbox."`
+	Doctor  doctorCmd  `cmd:"" help:"Tell what works on this machine, and what to do about the rest."`
+	Info    infoCmd    `cmd:"" help:"Print paths, versions and features."`
+	System  systemCmd  `cmd:"" help:"Manage what sandbox keeps between commands."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+	HelpOn  helpCmd    `cmd:"" name:"help" help:"Explain a command or a topic."`
+}
+
+// environment is what commands get besides their flags.
+type environment struct {
+	args   []string // what was typed behind "run"'s flags: ROOT and the command
+	dashes bool     // "--" stood before args
+	out    io.Writer
+	log    *messages
+}
+
+// Main parses args, which do not have the program's name, runs the command and
+// returns the exit code.
+func Main(args []string) int {
+	// What the caller left open is nobody's business but --fd's.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		fmt.Fprintf(os.Stderr, "sandbox: mark descriptors close-on-exec: %v\n", err)
+		return codeInternal
+	}
+	env := &environment{out: os.Stdout, log: &messages{w: os.Stderr}}
+	var g grammar
+	parser, err := newParser(&g)
+	if err != nil {
+		return env.fail(err)
+	}
+	flags, rest, dashes := splitCommand(parser.Model, args)
+	env.args, env.dashes = rest, dashes
+	kctx, err := parser.Parse(flags)
+	var shown *helpShown
+	if errors.As(err, &shown) {
+		return 0
+	}
+	env.log.quiet, env.log.json, env.log.verbose = g.Quiet, g.LogFormat == "json", g.Verbose
+	if err != nil {
+		return env.fail(&usageError{err: err, usage: usageLine(kctx, err)})
+	}
+	cmd, ok := kctx.Selected().Target.Addr().Interface().(command)
+	if !ok {
+		return env.fail(fmt.Errorf("command %q: nothing to run", kctx.Command()))
+	}
+	code, err := cmd.run(context.Background(), env)
+	if err != nil {
+		return env.fail(err)
+	}
+	return code
+}
+
+// command is what every leaf of the grammar does: it returns the exit code, or
+// an error that Main turns into text and code.
+type command interface {
+	run(ctx context.Context, env *environment) (code int, err error)
+}
+
+func newParser(g *grammar) (*kong.Kong, error) {
+	return kong.New(g,
+		kong.Name("sandbox"),
+		kong.Description("Rootless sandboxes with mounts, in one binary."),
+		kong.NoDefaultHelp(),
+		kong.DefaultEnvars("SANDBOX"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+	)
+}
+
+// splitCommand cuts the arguments of "run" at the first word that is not a
+// flag: what follows is ROOT and a command, whose own flags are not ours.
+func splitCommand(model *kong.Application, args []string) (flags, rest []string, dashes bool) {
+	takes := valueFlags(model)
+	inRun := false
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" && inRun {
+			return args[:i], args[i+1:], true
+		}
+		if len(a) < 2 || a[0] != '-' {
+			if inRun {
+				return args[:i], args[i:], false
+			}
+			if a != "run" {
+				return args, nil, false
+			}
+			inRun = true
+			continue
+		}
+		if takesNext(takes, a) {
+			i++
+		}
+	}
+	return args, nil, false
+}
+
+// takesNext tells whether the flag word a uses the word behind it as its value.
+func takesNext(takes map[string]bool, a string) bool {
+	if strings.HasPrefix(a, "--") {
+		return !strings.Contains(a, "=") && takes[a]
+	}
+	for i, c := range a[1:] {
+		if takes["-"+string(c)] {
+			return i+1 == len(a)-1
+		}
+	}
+	return false
+}
+
+// valueFlags returns the flags of "run" that take a value, as "--name" and
+// "-n". The constructor in package userns has the same list (flags.h).
+func valueFlags(model *kong.Application) map[string]bool {
+	out := make(map[string]bool)
+	add := func(flags []*kong.Flag) {
+		for _, f := range flags {
+			if f.IsBool() || f.IsCounter() {
+				continue
+			}
+			out["--"+f.Name] = true
+			if f.Short != 0 {
+				out["-"+string(f.Short)] = true
+			}
+		}
+	}
+	add(model.Flags)
+	for _, n := range model.Children {
+		if n.Name == "run" {
+			add(n.Flags)
+		}
+	}
+	return out
+}
+
+// constructorFlags returns the content of userns/flags.h.
+func constructorFlags() (string, error) {
+	var g grammar
+	parser, err := newParser(&g)
+	if err != nil {
+		return "", err
+	}
+	var long, short []string
+	for name := range valueFlags(parser.Model) {
+		if strings.HasPrefix(name, "--") {
+			long = append(long, name)
+		} else {
+			short = append(short, name[1:])
+		}
+	}
+	slices.Sort(long)
+	slices.Sort(short)
+	var b strings.Builder
+	b.WriteString("// Code generated by \"make generate\" from the grammar in sandbox/cli; DO NOT EDIT.\n")
+	b.WriteString("// The flags of \"sandbox run\" that take a value.\n")
+	b.WriteString("static const char *const value_flags[] = {\n")
+	for _, name := range long {
+		fmt.Fprintf(&b, "\t%q,\n", name)
+	}
+	fmt.Fprintf(&b, "\tNULL,\n};\nstatic const char value_shorts[] = %q;\n", strings.Join(short, ""))
+	return b.String(), nil
+}

@@ -1,0 +1,345 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"sandbox.example/sandbox/runc"
+	"sandbox.example/sandbox/userns"
+)
+
+// Engine creates sandboxes for the process it lives in.
+type Engine struct {
+	Entry   userns.Entry
+	DataDir string   // where layers are kept, or "": nowhere on disk
+	Stdin   *os.File // what "-" reads as a root or from=; nil: nothing
+	// Notice is told what is weaker or different than the caller may think;
+	// it may be nil.
+	Notice func(string)
+}
+
+// Sandbox is a root with its mounts, in which processes can be started. Its
+// methods may be called from any goroutine.
+type Sandbox struct {
+	engine *Engine
+	spec   Spec
+	state  state
+	ids    idPlan
+	user   User
+	cwd    string
+	home   string // of the user, in the root's passwd or the caller's
+	path   string // the host's PATH, as far as the root shows it
+	undo   closers
+	pid1   *Task
+	root   *os.File // of the assembled tree
+}
+
+// creation is a Sandbox while it is being made.
+type creation struct {
+	*Sandbox
+	tree         *tree
+	layers       *layers
+	memoryLayers int
+}
+
+// Create makes a sandbox as spec says. Nothing runs in it yet. On error
+// everything taken has been released. The caller calls Release in the end.
+// Runs in: supervisor, root of the user namespace.
+func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) {
+	if err := e.Entry.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := allow(spec.Grants, spec, User{}); err != nil {
+		return nil, err
+	}
+	sb := &Sandbox{engine: e, spec: spec}
+	defer func() {
+		if err != nil {
+			if uerr := sb.undo.run(); uerr != nil {
+				err = fmt.Errorf("%w; and to clean up: %w", err, uerr)
+			}
+		}
+	}()
+	if e.Entry.Standalone {
+		sb.undo.add(func() error { return removeTree(e.Entry.RuntimeDir) })
+	}
+	// As root our mounts would appear in the caller's namespace otherwise.
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return nil, fmt.Errorf("detach from the caller's mounts: %w", os.NewSyscallError("mount", err))
+	}
+	if sb.ids, err = planIDs(e.Entry, &sb.undo); err != nil {
+		return nil, err
+	}
+	if sb.state, err = newState(e.Entry.RuntimeDir, spec.Name, sb.ids.shifted, &sb.undo); err != nil {
+		return nil, err
+	}
+	c := &creation{Sandbox: sb}
+	c.layers = &layers{home: e.DataDir, id: sb.state.id, undo: &sb.undo}
+	c.tree = &tree{ids: sb.ids, state: sb.state, stubs: &stubs{path: filepath.Join(sb.state.dir, "stubs.json")}}
+	defer c.tree.close()
+	sb.undo.add(func() error { return removeStubs(sb.state.dir) })
+	if err := c.build(ctx); err != nil {
+		return nil, err
+	}
+	return sb, nil
+}
+
+// ID returns the sandbox's id: 12 of [a-z0-9].
+func (sb *Sandbox) ID() string { return sb.state.id }
+
+func (sb *Sandbox) notice(text string) {
+	if sb.engine.Notice != nil {
+		sb.engine.Notice(text)
+	}
+}
+
+// build assembles the tree.
+func (c *creation) build(ctx context.Context) error {
+	host := c.spec.Root.Kind == RootHost
+	if !host {
+		if err := c.tree.mountFiles(&c.undo); err != nil {
+			return err
+		}
+	}
+	if c.cwd = c.spec.Cwd; c.cwd == "" {
+		c.cwd = "/"
+		if host && c.spec.Host.Cwd != "" {
+			c.cwd = c.spec.Host.Cwd
+		}
+	}
+	base, err := c.base(ctx)
+	if err != nil {
+		return fmt.Errorf("root %q: %w", c.spec.Root.String(), err)
+	}
+	base.name = fmt.Sprintf("root %q", c.spec.Root.String())
+	if err := c.tree.attachBase(base, &c.undo); err != nil {
+		return err
+	}
+	if !host {
+		if err := c.resolveUser(c.tree.root); err != nil {
+			return err
+		}
+	}
+	if err := c.planPaths(); err != nil {
+		return err
+	}
+	if err := c.tree.planDev(); err != nil {
+		return err
+	}
+	if err := c.tree.planEtc(c.spec, c.hostname()); err != nil {
+		return err
+	}
+	for _, m := range c.spec.Mounts {
+		if err := c.planMount(ctx, m); err != nil {
+			return err
+		}
+	}
+	if c.spec.Network == NetworkHost && !host {
+		if err := c.planHostSys(); err != nil {
+			return err
+		}
+	}
+	if err := c.tree.attachAll(); err != nil {
+		return err
+	}
+	if err := c.makeCwd(); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/proc", "/sys"} { // libcontainer mounts there
+		if err := c.makeDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := c.tree.seal(); err != nil {
+		return err
+	}
+	c.root, c.tree.root = c.tree.root, nil
+	c.undo.add(c.root.Close)
+	c.path = c.visiblePath()
+	return nil
+}
+
+// base makes the root's base mount, and for the host root plans what lies on it.
+func (c *creation) base(ctx context.Context) (placement, error) {
+	switch c.spec.Root.Kind {
+	case RootHost:
+		return c.hostBase()
+	case RootDir:
+		return c.dirBase(ctx)
+	case RootTar:
+		return c.tarBase(ctx)
+	case RootScratch:
+		return c.scratchBase()
+	}
+	return placement{}, fmt.Errorf("this kind of root %w", ErrLater)
+}
+
+func (c *creation) hostBase() (placement, error) {
+	slash, err := os.Open("/")
+	if err != nil {
+		return placement{}, err
+	}
+	defer slash.Close()
+	if err := c.resolveUser(slash); err != nil {
+		return placement{}, err
+	}
+	h := hostRoot{
+		view: c.spec.Host, user: c.user, home: c.user.Home,
+		runtimeDir: filepath.Dir(c.engine.Entry.RuntimeDir), network: c.spec.Network, notice: c.notice,
+	}
+	if c.engine.Entry.Standalone {
+		h.runtimeDir = c.engine.Entry.RuntimeDir
+	}
+	if h.home == "" {
+		if h.home, err = LookupHome(slash, c.user.UID); err != nil {
+			return placement{}, err
+		}
+	}
+	if h.caller, err = LookupHome(slash, c.engine.Entry.CallerUID); err != nil {
+		return placement{}, err
+	}
+	base, err := h.base(c.tree, c.wantsFreshRoot())
+	if err != nil {
+		return placement{}, err
+	}
+	c.home = c.spec.Host.Home
+	// Only now: the host tree shall not show what we mount for ourselves.
+	if err := c.tree.mountFiles(&c.undo); err != nil {
+		return placement{}, errors.Join(err, base.mount.Close())
+	}
+	if err := h.plan(c.tree); err != nil {
+		return placement{}, errors.Join(err, base.mount.Close())
+	}
+	return base, nil
+}
+
+// wantsFreshRoot tells whether a mount's target begins with a directory that
+// the host does not have: then "/" must be a file system of ours.
+func (c *creation) wantsFreshRoot() bool {
+	return slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+		target := m.Target
+		if !filepath.IsAbs(target) {
+			target = filepath.Join("/", c.cwd, target)
+		}
+		parts := splitPath(filepath.Clean(target))
+		if len(parts) == 0 {
+			return false
+		}
+		_, err := os.Lstat("/" + parts[0])
+		return os.IsNotExist(err)
+	})
+}
+
+// resolveUser looks the user up in the root and checks that it exists in the map.
+func (c *creation) resolveUser(root *os.File) error {
+	spec, err := ParseUser(c.spec.User)
+	if err != nil {
+		return err
+	}
+	u, err := spec.Resolve(root)
+	if err != nil {
+		return err
+	}
+	if err := c.ids.check(u); err != nil {
+		return err
+	}
+	u.Groups = slices.DeleteFunc(u.Groups, func(g int) bool {
+		_, ok := c.ids.gid(g)
+		return !ok
+	})
+	c.user, c.home = u, u.Home
+	if c.home == "" && c.spec.Root.Kind != RootHost {
+		if c.home, err = LookupHome(root, u.UID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sb *Sandbox) hostname() string {
+	switch {
+	case sb.spec.Hostname != "":
+		return sb.spec.Hostname
+	case sb.spec.Name != "":
+		return sb.spec.Name
+	}
+	return sb.state.id
+}
+
+// planHostSys shows the host's /sys, read-only: a new sysfs would show, and
+// need the rights over, the host's network namespace.
+func (c *creation) planHostSys() error {
+	m, err := cloneTree("/sys")
+	if err != nil {
+		return err
+	}
+	if err := setTree(m, attrNoExec|unix.MOUNT_ATTR_RDONLY); err != nil {
+		m.Close()
+		return err
+	}
+	c.tree.add(placement{target: "/sys", name: "/sys", mount: m, foreign: true})
+	return nil
+}
+
+// makeDir makes a directory of the root if it is missing.
+func (c *creation) makeDir(path string) error {
+	f, err := openInRoot(c.tree.root, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if os.IsNotExist(err) {
+		f, err = c.tree.makeTarget(placement{target: path})
+	}
+	if err != nil {
+		return fmt.Errorf("make %s in the root: %w", path, err)
+	}
+	return f.Close()
+}
+
+// makeCwd makes the working directory for the process's user when it is
+// missing, and makes sure that it is one.
+func (c *creation) makeCwd() error {
+	f, err := openInRoot(c.tree.root, c.cwd, unix.O_PATH|unix.O_DIRECTORY)
+	if os.IsNotExist(err) {
+		var real string
+		if real, err = c.tree.resolve(c.cwd); err == nil {
+			f, err = c.tree.makeTarget(placement{target: real})
+		}
+		if err == nil {
+			uid, _ := c.ids.uid(c.user.UID)
+			gid, _ := c.ids.gid(c.user.GID)
+			err = unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("working directory %q: %w", c.cwd, err)
+	}
+	return f.Close()
+}
+
+// config describes the sandbox's namespaces for package runc.
+func (sb *Sandbox) config() runc.Config {
+	uids, gids := sb.ids.maps()
+	return runc.Config{
+		ID:          sb.state.id,
+		StateDir:    sb.state.dir,
+		Rootfs:      sb.state.root,
+		Dev:         filepath.Join(sb.state.root, "dev"),
+		Hostname:    sb.hostname(),
+		UIDs:        uids,
+		GIDs:        gids,
+		HostNetwork: sb.spec.Network == NetworkHost,
+		Unmasked:    sb.spec.Security == SecurityInsecure,
+		Nesting:     slices.ContainsFunc(sb.spec.Grants, func(g Grant) bool { return g.Kind == GrantNesting }),
+	}
+}
+
+// Release ends every process of the sandbox and takes back all that Create
+// and Start took, last first; it does all of it even when a step fails, and
+// may be called more than once. It is bounded: 2 seconds for the processes.
+func (sb *Sandbox) Release(ctx context.Context) error {
+	return sb.undo.run()
+}

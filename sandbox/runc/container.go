@@ -1,0 +1,268 @@
+package runc
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"sandbox.example/sandbox/stage"
+)
+
+// Container is a sandbox's pid 1 and the namespaces that live with it.
+type Container struct {
+	pid   int
+	pidfd *os.File
+	sock  *os.File
+
+	direct  bool
+	started chan struct{} // closed when the command runs, or never will
+	ended   chan struct{} // closed when pid 1 is gone and collected
+
+	mu     sync.Mutex // guards the fields below, and writes on sock
+	status syscall.WaitStatus
+	told   bool // pid 1 reported the command's status
+	err    error
+
+	watch *os.File // --init=false: the watcher's lifeline
+}
+
+// Start creates the namespaces and starts pid 1 with p in them. It returns
+// when pid 1 has been started; whether the command itself could be run is
+// known when Started is closed. Close must be called in the end.
+func Start(c Config, p Process) (_ *Container, err error) {
+	logrus.SetOutput(io.Discard) // what libcontainer's init logs comes back as its error
+
+	boot, files, err := bootMessage(p)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := stage.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	sock, peer, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer peer.Close()
+	defer func() {
+		if err != nil {
+			sock.Close()
+		}
+	}()
+
+	lc, err := load(c, p)
+	if err != nil {
+		return nil, err
+	}
+	process := &libcontainer.Process{
+		Init: true,
+		Args: []string{"/proc/self/fd/3"}, // prog: the stage program
+		// Set, so that libcontainer does not look it up in the root's /etc/passwd.
+		Env:              []string{"HOME=/"},
+		UID:              p.UID,
+		GID:              p.GID,
+		AdditionalGroups: p.Groups,
+		Cwd:              p.Cwd,
+		// No stdio: libcontainer would chown it to the command's user. The
+		// command's descriptors go through ExtraFiles, untouched.
+		ExtraFiles: append([]*os.File{prog, peer}, files...),
+	}
+	ct := &Container{sock: sock, direct: p.Direct, started: make(chan struct{}), ended: make(chan struct{})}
+	up := make(chan error)
+	go ct.live(lc, process, up)
+	if err := <-up; err != nil {
+		return nil, fmt.Errorf("start pid 1: %w", err)
+	}
+	peer.Close()
+	if p.Direct {
+		if err := ct.startWatcher(); err != nil {
+			return nil, errors.Join(err, ct.Kill(), ct.Close())
+		}
+	}
+	go ct.listen(boot)
+	return ct, nil
+}
+
+// live starts pid 1 and collects it.
+//
+// The kernel sends PDEATHSIG when the *thread* that forked ends (prctl(2)), so
+// this goroutine keeps its thread for as long as pid 1 lives.
+func (ct *Container) live(lc *libcontainer.Container, process *libcontainer.Process, up chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := lc.Run(process)
+	if err == nil {
+		ct.pid, err = process.Pid()
+	}
+	if err == nil {
+		// Our child, not yet waited for: the pid cannot be another's.
+		var fd int
+		if fd, err = unix.PidfdOpen(ct.pid, 0); err == nil {
+			ct.pidfd = os.NewFile(uintptr(fd), "pidfd")
+		}
+	}
+	up <- err
+	if err != nil {
+		return
+	}
+	// Wait's error is the exit status once more; the state says it better.
+	state, _ := process.Wait()
+	ct.mu.Lock()
+	if !ct.told && state != nil {
+		ct.status, _ = state.Sys().(syscall.WaitStatus)
+	}
+	ct.mu.Unlock()
+	close(ct.ended)
+}
+
+// listen sends the boot message and follows pid 1's reports until its end of
+// the socket closes.
+func (ct *Container) listen(boot []byte) {
+	var once sync.Once
+	started := func() { once.Do(func() { close(ct.started) }) }
+	defer started()
+	if _, err := ct.sock.Write(boot); err != nil && !errors.Is(err, syscall.EPIPE) {
+		ct.mu.Lock()
+		ct.err = fmt.Errorf("send the boot message to pid 1: %w", err)
+		ct.mu.Unlock()
+	}
+	for {
+		e, err := readEvent(ct.sock)
+		if err != nil {
+			return // pid 1 is gone, or it is the command and has closed it by exec
+		}
+		ct.mu.Lock()
+		switch e.kind {
+		case eventFailed:
+			ct.err = e.failure()
+		case eventExited:
+			ct.status, ct.told = syscall.WaitStatus(e.value), true
+		}
+		ct.mu.Unlock()
+		started()
+	}
+}
+
+// Pid returns pid 1's number in our pid namespace.
+func (ct *Container) Pid() int { return ct.pid }
+
+// Started is closed at the moment the command runs, or when it is known that
+// it will not: Err then tells why.
+func (ct *Container) Started() <-chan struct{} { return ct.started }
+
+// Ended is closed when pid 1 is gone, and with it every process inside.
+func (ct *Container) Ended() <-chan struct{} { return ct.ended }
+
+// Err returns why the command could not be run, an *ExecError mostly.
+func (ct *Container) Err() error {
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	return ct.err
+}
+
+// Status returns how the command ended. It blocks until Ended and until pid
+// 1's last report has been read.
+func (ct *Container) Status() syscall.WaitStatus {
+	<-ct.ended
+	<-ct.started
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	return ct.status
+}
+
+// Signal sends sig to the command, or to its process group.
+func (ct *Container) Signal(sig syscall.Signal, group bool) error {
+	if ct.direct {
+		if group { // pid 1 leads its group: libcontainer made a session of it
+			return ignoreGone(unix.Kill(-ct.pid, sig))
+		}
+		return ignoreGone(unix.PidfdSendSignal(int(ct.pidfd.Fd()), sig, nil, 0))
+	}
+	value := uint32(sig)
+	if group {
+		value |= signalGroup
+	}
+	msg := binary.LittleEndian.AppendUint32(nil, cmdSignal)
+	msg = binary.LittleEndian.AppendUint32(msg, value)
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	_, err := ct.sock.Write(msg)
+	return ignoreGone(err)
+}
+
+// Kill ends pid 1 from outside, whatever state it is in, and with it every
+// process of the pid namespace.
+func (ct *Container) Kill() error {
+	return ignoreGone(unix.PidfdSendSignal(int(ct.pidfd.Fd()), unix.SIGKILL, nil, 0))
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+// Close releases what Start took. pid 1 must have ended.
+func (ct *Container) Close() error {
+	<-ct.ended
+	var errs []error
+	for _, f := range []*os.File{ct.sock, ct.pidfd, ct.watch} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// load makes a libcontainer container that has never run.
+//
+// Not through libcontainer.Create, but from a state file of our own: Create
+// insists on finding cgroups and parses them (0.8 ms), fails where none are
+// mounted, and as root would make one in every hierarchy and leave it there
+// after a SIGKILL. With paths that exist nowhere the managers of both versions
+// do nothing.
+func load(c Config, p Process) (*libcontainer.Container, error) {
+	dir := filepath.Join(c.StateDir, "pid1")
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return nil, err
+	}
+	state := libcontainer.State{CgroupPaths: map[string]string{"": "/sandbox-uses-no-cgroup"}}
+	state.ID = "pid1"
+	state.Config = *c.libcontainer(p)
+	b, err := json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), b, 0o600); err != nil {
+		return nil, err
+	}
+	return libcontainer.Load(c.StateDir, "pid1")
+}
+
+// socketPair returns two connected stream sockets, ours pollable.
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "pid1"), os.NewFile(uintptr(fds[1]), "pid1-peer"), nil
+}

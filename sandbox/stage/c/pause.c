@@ -1,0 +1,84 @@
+/*
+ * The holder's last stage: keeps a user namespace joinable.
+ *
+ *   sandbox holder TICK TICKS     TICK seconds between looks, TICKS idle looks
+ *                                 in a row and it leaves; TICKS 0: stdin is a
+ *                                 lifeline, and it leaves at its end.
+ *
+ *   fd 3   the lease: every user holds it with flock(LOCK_SH)
+ *   fd 4   the holder's directory
+ *   fd 5   ready pipe: one byte, then closed
+ *
+ * Leaving: take the lease exclusively (nobody uses us and nobody can begin),
+ * remove the record that names us, go. Who waits for the lease meanwhile finds
+ * no record and makes a new holder.
+ */
+#include "sys.h"
+
+#define STATX_MTIME_ 0x40
+#define AT_EMPTY_PATH_ 0x1000
+
+/* touched returns the lease's modification time: every join sets it. */
+static int64_t touched(void)
+{
+	struct {
+		uint8_t head[112];
+		int64_t mtime_sec;
+		uint32_t mtime_nsec;
+		uint8_t tail[132];
+	} stx;
+
+	_Static_assert(sizeof stx == 256, "struct statx of statx(2)");
+	if (sys5(__NR_statx, 3, "", AT_EMPTY_PATH_, STATX_MTIME_, &stx) < 0)
+		return -1;
+	return stx.mtime_sec * 1000000000 + stx.mtime_nsec;
+}
+
+static long number(const char *s)
+{
+	long n = 0;
+
+	for (; *s >= '0' && *s <= '9'; s++)
+		n = n * 10 + (*s - '0');
+	return n;
+}
+
+void pause_main(int argc, char **argv)
+{
+	long tick = argc > 2 ? number(argv[2]) : 0, ticks = argc > 3 ? number(argv[3]) : 0;
+	uint64_t all = ~0ull & ~(1ull << (15 - 1)); /* all but TERM, which ends us */
+
+	(void)sys4(__NR_rt_sigprocmask, SIG_SETMASK_, &all, 0, 8);
+	prctl_(PR_SET_PDEATHSIG_, 0);
+	prctl_(PR_SET_NAME_, (long)"sandbox-holder");
+	/* "sandbox holder" and nothing else is what ps shows. */
+	for (int i = 2; i < argc; i++)
+		for (size_t n = strlen_(argv[i]), k = 0; k < n; k++)
+			argv[i][k] = 0;
+	if (write_full(5, "k", 1) < 0)
+		exit_(1);
+	close_(5);
+	if (ticks == 0) {
+		block_main();
+	}
+	int64_t last = touched();
+
+	for (long idle = 0;;) {
+		struct timespec_ ts = { tick, 0 };
+		int64_t now;
+
+		(void)sys5(__NR_ppoll, 0, 0, &ts, 0, 8);
+		if (sys2(__NR_flock, 3, LOCK_EX_ | LOCK_NB_) < 0) {
+			idle = 0;
+			continue;
+		}
+		now = touched();
+		idle = now == last ? idle + 1 : 0;
+		last = now;
+		if (idle >= ticks) {
+			(void)sys3(__NR_unlinkat, 4, "record", 0);
+			exit_(0);
+		}
+		(void)sys2(__NR_flock, 3, LOCK_UN_);
+	}
+}

@@ -1,0 +1,259 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"sandbox.example/sandbox/image"
+)
+
+// A sandbox's state is the directory ID below the runtime directory, 0700:
+//
+//	lock         flocked for as long as the supervisor lives; nothing else
+//	             says whether it does
+//	status.json  who this is
+//	stubs.json   mount points that we made in host directories (stubs.go)
+//	root/, files/ where the tree, and files for it, are mounted, in our own
+//	             mount namespace only
+//	pid1/        libcontainer's state
+//
+// As root the mount points are below /run/sandbox instead (see mountDir).
+type state struct {
+	id    string
+	dir   string // the path
+	root  string // mount point of the root's tree
+	files string // mount point of a tmpfs with files of ours
+}
+
+// status is what others may know of a running sandbox.
+type status struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+	PID  int    `json:"supervisorPid"`
+}
+
+type unixStat = syscall.Stat_t
+
+var idPattern = regexp.MustCompile(`^[a-z0-9]{12}$`)
+
+// newID returns a fresh sandbox id: 12 of [a-z0-9], 62 bits.
+func newID() string {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	b := make([]byte, 12)
+	rand.Read(b)
+	for i := range b {
+		b[i] = letters[int(b[i])%len(letters)]
+	}
+	return string(b)
+}
+
+// NameTakenError says who has the name that was asked for.
+type NameTakenError struct{ Name, ID string }
+
+// Error names both.
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("name %q is in use by sandbox %q", e.Name, e.ID)
+}
+
+// newState makes the state directory and clears what dead sandboxes left.
+// Everything is released by undo.
+func newState(runtimeDir, name string, shifted bool, undo *closers) (_ state, err error) {
+	// The directory's own lock: held shared while a sandbox exists in it
+	// without its lock, exclusively while somebody looks for those.
+	gate, err := os.Open(runtimeDir)
+	if err != nil {
+		return state{}, err
+	}
+	defer gate.Close()
+	how := unix.LOCK_EX
+	if name == "" {
+		how |= unix.LOCK_NB // sweeping can wait for the next command
+	}
+	if err := unix.Flock(int(gate.Fd()), how); err == nil {
+		if err := sweep(runtimeDir, name); err != nil {
+			return state{}, err
+		}
+	}
+	if name == "" { // with a name the gate stays closed until the name is written
+		if err := unix.Flock(int(gate.Fd()), unix.LOCK_SH); err != nil {
+			return state{}, os.NewSyscallError("flock", err)
+		}
+	}
+	st := state{id: newID()}
+	st.dir = filepath.Join(runtimeDir, st.id)
+	if err := os.Mkdir(st.dir, 0o700); err != nil {
+		return state{}, err
+	}
+	undo.add(func() error { return removeTree(st.dir) })
+	if err := st.claim(name, undo); err != nil {
+		return state{}, err
+	}
+	mounts := st.dir
+	if shifted {
+		if mounts, err = sharedMountDir(st.id, undo); err != nil {
+			return state{}, err
+		}
+	}
+	st.root, st.files = filepath.Join(mounts, "root"), filepath.Join(mounts, "files")
+	for _, dir := range []string{st.root, st.files} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return state{}, err
+		}
+	}
+	return st, nil
+}
+
+// claim takes the lock and writes the status.
+func (st state) claim(name string, undo *closers) error {
+	if err := lockDir(st.dir, undo); err != nil {
+		return err
+	}
+	b, err := json.Marshal(status{ID: st.id, Name: name, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(st.dir, "status.json"), b, 0o600)
+}
+
+// mountsDir is where root's sandboxes have their mount points: their uid 0 is
+// an id of its own and cannot pass the 0700 directories above our state.
+const mountsDir = "/run/sandbox"
+
+func sharedMountDir(id string, undo *closers) (string, error) {
+	if err := os.Mkdir(mountsDir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	fi, err := os.Lstat(mountsDir)
+	if err != nil {
+		return "", err
+	}
+	if st, ok := fi.Sys().(*unixStat); !fi.IsDir() || !ok || st.Uid != 0 || fi.Mode().Perm()&0o022 != 0 {
+		return "", fmt.Errorf("use %q for mount points: it must be a directory that only root can write to", mountsDir)
+	}
+	dir := filepath.Join(mountsDir, id)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return "", err
+	}
+	undo.add(func() error { return removeTree(dir) })
+	return dir, nil
+}
+
+// sweep clears what sandboxes left whose supervisor was killed, and looks for
+// name among those that live. The gate is held exclusively.
+func sweep(runtimeDir, name string) error {
+	entries, err := os.ReadDir(runtimeDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !idPattern.MatchString(e.Name()) {
+			continue
+		}
+		dir := filepath.Join(runtimeDir, e.Name())
+		if !lives(dir) {
+			if err := clearDead(dir, e.Name()); err != nil {
+				return fmt.Errorf("clear what sandbox %q left: %w", e.Name(), err)
+			}
+			continue
+		}
+		var s status
+		if name == "" {
+			continue
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "status.json")); err == nil && json.Unmarshal(b, &s) == nil && s.Name == name {
+			return &NameTakenError{name, e.Name()}
+		}
+	}
+	return nil
+}
+
+// clearDead removes the traces of a sandbox that was killed: its mounts and
+// processes are gone with its namespaces, its files are not.
+func clearDead(dir, id string) error {
+	errs := []error{removeStubs(dir)}
+	if os.Geteuid() == 0 {
+		errs = append(errs, removeTree(filepath.Join(mountsDir, id)))
+	}
+	return errors.Join(append(errs, removeTree(dir))...)
+}
+
+// claimDir makes the directory id below all, locked for as long as we live, and
+// removes those whose owners were killed.
+func claimDir(all, id string, undo *closers) (string, error) {
+	gate, err := os.Open(all) // locked as the runtime directory is, see newState
+	if err != nil {
+		return "", err
+	}
+	defer gate.Close()
+	if unix.Flock(int(gate.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		entries, err := os.ReadDir(all)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range entries {
+			if e.IsDir() && idPattern.MatchString(e.Name()) && !lives(filepath.Join(all, e.Name())) {
+				if err := removeTree(filepath.Join(all, e.Name())); err != nil {
+					return "", err
+				}
+			}
+		}
+	}
+	if err := unix.Flock(int(gate.Fd()), unix.LOCK_SH); err != nil {
+		return "", os.NewSyscallError("flock", err)
+	}
+	dir := filepath.Join(all, id)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	undo.add(func() error { return removeTree(dir) })
+	return dir, lockDir(dir, undo)
+}
+
+// lockDir takes the lock that says that dir has a living owner.
+func lockDir(dir string, undo *closers) error {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	undo.add(lock.Close)
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return os.NewSyscallError("flock", err)
+	}
+	return nil
+}
+
+// lives tells whether the lock in dir is held.
+func lives(dir string) bool {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// removeTree removes a directory of ours and all in it, through descriptors.
+// It never crosses into a mount: what is mounted there makes it fail.
+func removeTree(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), path)
+	defer dir.Close()
+	if err := image.RemoveContents(dir); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}

@@ -1,0 +1,31 @@
+// What the constructor in enter.c leaves for Go to read. See entry.go.
+#ifndef SANDBOX_ENTER_H
+#define SANDBOX_ENTER_H
+
+#include <limits.h>
+
+enum sandbox_way { WAY_NONE, WAY_HOLDER, WAY_ROOT, WAY_NESTED, WAY_SINGLE, WAY_FAILED };
+
+// Where entering stopped, with errno beside it.
+enum sandbox_step {
+	STEP_OK, STEP_PROC, STEP_RUNTIME, STEP_LEASE, STEP_START_HOLDER, STEP_HOLDER, STEP_JOIN,
+	STEP_UNSHARE_USER, STEP_MAP, STEP_UNSHARE_MOUNT, STEP_NOT_ROOT,
+};
+
+struct sandbox_entry {
+	int way, step, err;
+	int uid, gid;          // the caller's, before entering
+	int lease_fd;          // held while we use the holder's namespace, or -1
+	int lifeline_fd;       // --holder=off: our holder dies when this closes
+	int holder_pid;
+	int standalone;        // no place to remember: this run stands alone
+	unsigned char inherited[128]; // bit N: --fd N names a descriptor that was open
+	char userns[16];       // the value the constructor acted on
+	char holder[32];
+	char runtime[PATH_MAX]; // the runtime directory, below XDG_RUNTIME_DIR or in /tmp
+	char message[1024];     // what the holder said when it could not be made
+};
+
+extern struct sandbox_entry sandbox_entry;
+
+#endif
