@@ -52,9 +52,13 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 
 	master, slave, err := pty.Open()
 	ts.Check(err)
+	// creack/pty leaves it in blocking mode, in which Close waits for the
+	// reader: a hangup would never happen.
+	master, err = pollable(master)
+	ts.Check(err)
 	defer func() { _ = master.Close() }() // closed already after a hangup
 	defer func() { _ = slave.Close() }()  // closed already once the command runs
-	ts.Check(pty.Setsize(master, &opt.size))
+	ts.Check(setSize(master, opt.size))
 	before, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
 	ts.Check(err)
 
@@ -119,6 +123,31 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stderr(), errText)
 	ts.Check(errors.Join(append([]error{stepErr}, problems...)...))
 	checkExit(ts, opt.code, waitErr)
+}
+
+// pollable returns the same terminal in non-blocking mode, and closes f.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), f.Name()), f.Close()
+}
+
+// setSize is pty.Setsize for a terminal that stays in non-blocking mode.
+func setSize(f *os.File, size pty.Winsize) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var setErr error
+	err = conn.Control(func(fd uintptr) {
+		setErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
+	})
+	return errors.Join(err, setErr)
 }
 
 func parseTTYOptions(args []string) (ttyOptions, []string, error) {
@@ -207,7 +236,7 @@ func (u *ttyUser) step(word, rest string) error {
 		if err != nil {
 			return err
 		}
-		return pty.Setsize(u.master, &size)
+		return setSize(u.master, size)
 	case "signal":
 		sig := unix.SignalNum("SIG" + strings.TrimPrefix(rest, "SIG"))
 		if sig == 0 {

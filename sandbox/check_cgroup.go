@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -93,7 +94,11 @@ func ownCgroup() (string, error) {
 func tryDelegated(dir string) error {
 	name := filepath.Join(dir, fmt.Sprintf("sandbox-doctor-%d", os.Getpid()))
 	if err := os.Mkdir(name, 0o755); err != nil {
-		return err
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err // the name would say nothing
+		}
+		return fmt.Errorf("make a cgroup there: %w", err)
 	}
 	if err := os.Remove(name); err != nil {
 		return err

@@ -19,34 +19,51 @@ import (
 // checkMemfd executes the program that becomes pid 1, from memory as run does.
 func checkMemfd(context.Context) []Check {
 	c := newCheck("memfd", "programs can be executed from memory").needed()
-	prog, err := stage.Open()
-	if errors.Is(err, stage.ErrNoExec) {
+	err := runFromMemory(nil)
+	switch {
+	case err == nil:
+	case errors.Is(err, stage.ErrNoExec):
 		c.Detail = "not executable"
-		return []Check{c.missing(err.Error(), "sysctl -w vm.memfd_noexec=1", userns.Administrator)}
-	}
-	if err != nil {
+		c = c.missing(err.Error(), "sysctl -w vm.memfd_noexec=1", userns.Administrator)
+	case errors.Is(err, errNoMemfd):
 		c.Detail = "not made"
-		return []Check{c.missing(err.Error(), "run a kernel with memfd_create (CONFIG_MEMFD_CREATE)", userns.Administrator)}
-	}
-	defer prog.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return []Check{c.missing(err.Error(), "make /dev/null", userns.Administrator)}
-	}
-	defer null.Close()
-	// "block" lives until its stdin ends: at once.
-	p, err := os.StartProcess(fdPath(prog), []string{"sandbox", "block"}, &os.ProcAttr{Files: []*os.File{null}, Env: []string{}})
-	if err == nil {
-		var state *os.ProcessState
-		if state, err = p.Wait(); err == nil && !state.Success() {
-			err = fmt.Errorf("it ended with %v", state)
-		}
-	}
-	if err != nil {
+		c = c.missing(err.Error(), "run a kernel with CONFIG_MEMFD_CREATE", userns.Administrator)
+	default:
 		c.Detail = "not executable"
-		return []Check{c.missing(err.Error(), "allow to execute memfds in the policy of the security module (IMA, SELinux, fapolicyd)", userns.Administrator)}
+		c = c.missing(err.Error(), "allow to execute memfds in the policy of the security module (IMA, SELinux, fapolicyd)", userns.Administrator)
 	}
 	return []Check{c}
+}
+
+var errNoMemfd = errors.New("no program in memory")
+
+// runFromMemory runs the stage program, which ends at once.
+func runFromMemory(attr *syscall.SysProcAttr) error {
+	prog, err := stage.Open()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoMemfd, err)
+	}
+	defer prog.Close()
+	stdin, end, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	end.Close()
+	// "block" lives until its stdin ends: it has.
+	p, err := os.StartProcess(fdPath(prog), []string{"sandbox", "block"}, &os.ProcAttr{Files: []*os.File{stdin}, Env: []string{}, Sys: attr})
+	if err != nil {
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			return os.NewSyscallError("clone or execve", errno)
+		}
+		return err
+	}
+	state, err := p.Wait()
+	if err == nil && !state.Success() {
+		err = fmt.Errorf("it ended with %v", state)
+	}
+	return err
 }
 
 // checkSeccomp asks the kernel for what the filter of pid 1 needs.

@@ -302,22 +302,51 @@ func (c *creation) makeDir(path string) error {
 // makeCwd makes the working directory for the process's user when it is
 // missing, and makes sure that it is one.
 func (c *creation) makeCwd() error {
-	f, err := openInRoot(c.tree.root, c.cwd, unix.O_PATH|unix.O_DIRECTORY)
+	if err := c.checkCwd(); err != nil {
+		return fmt.Errorf("working directory %q: %w", c.cwd, err)
+	}
+	return nil
+}
+
+func (c *creation) checkCwd() error {
+	real, err := c.tree.resolve(c.cwd)
+	if err != nil {
+		return err
+	}
+	if err := notOurs(real); err != nil {
+		return err
+	}
+	f, err := openInRoot(c.tree.root, real, unix.O_PATH|unix.O_DIRECTORY)
 	if os.IsNotExist(err) {
-		var real string
-		if real, err = c.tree.resolve(c.cwd); err == nil {
-			f, err = c.tree.makeTarget(placement{target: real})
+		if f, err = c.tree.makeTarget(placement{target: real}); err != nil {
+			return err
 		}
-		if err == nil {
-			uid, _ := c.ids.uid(c.user.UID)
-			gid, _ := c.ids.gid(c.user.GID)
-			err = unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH)
+		uid, _ := c.ids.uid(c.user.UID)
+		gid, _ := c.ids.gid(c.user.GID)
+		if err := unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+			return errors.Join(err, f.Close())
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("working directory %q: %w", c.cwd, err)
+		return err
 	}
-	return f.Close()
+	defer f.Close()
+	if real, err = c.tree.inside(f); err != nil {
+		return err
+	}
+	c.cwd = real
+	return notOurs(real)
+}
+
+// notOurs refuses paths below what libcontainer mounts later: a directory
+// there is not the one that we see now (CVE-2024-21626: /proc/self/fd/N).
+func notOurs(path string) error {
+	for _, dir := range []string{"/proc", "/sys"} {
+		if path != dir && isBelow(path, dir) {
+			return fmt.Errorf("what is below %s belongs to the sandbox", dir)
+		}
+	}
+	return nil
 }
 
 // config describes the sandbox's namespaces for package runc.

@@ -21,10 +21,8 @@ func (c *creation) planMount(ctx context.Context, m Mount) error {
 	if !filepath.IsAbs(p.target) {
 		p.target = filepath.Join("/", c.cwd, p.target)
 	}
-	for _, ours := range []string{"/proc", "/sys"} {
-		if isBelow(p.target, ours) {
-			return errors.Join(fmt.Errorf("%s: target %q: what is below %s belongs to the sandbox", p.name, p.target, ours), p.mount.Close())
-		}
+	if err := notOurs(p.target); err != nil {
+		return errors.Join(fmt.Errorf("%s: target %q: %w", p.name, p.target, err), p.mount.Close())
 	}
 	if p.target == "/" {
 		return errors.Join(fmt.Errorf("%s: invalid mount target %q", p.name, "/"), p.mount.Close())

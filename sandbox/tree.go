@@ -174,6 +174,9 @@ func (t *tree) resolve(target string) (string, error) {
 		name := todo[0]
 		todo = todo[1:]
 		if name == ".." {
+			if real == "/" {
+				return "", &LeavesRootError{target}
+			}
 			real = filepath.Dir(real)
 			continue
 		}
@@ -202,6 +205,14 @@ func (t *tree) resolve(target string) (string, error) {
 		}
 	}
 	return real, nil
+}
+
+// LeavesRootError says that a path crosses a symlink that climbs above the root.
+type LeavesRootError struct{ Path string }
+
+// Error names the path.
+func (e *LeavesRootError) Error() string {
+	return fmt.Sprintf("%q is a symlink that leaves the root", e.Path)
 }
 
 // isPlaced tells whether path is the target of a placement.

@@ -2,6 +2,7 @@ package userns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ func checkCreate(ctx context.Context) Finding {
 		return Finding{Detail: "a user namespace can be made"}
 	}
 	var errno syscall.Errno
-	if !asErrno(err, &errno) {
+	if errors.Is(err, errNoProgram) || !errors.As(err, &errno) {
 		return Finding{Detail: "not tried", Cause: err.Error(), Cure: "see the check memfd", Who: Administrator}
 	}
 	// Was it the namespace, or its maps?
@@ -40,21 +41,6 @@ func checkCreate(ctx context.Context) Finding {
 
 func single(outside int) []syscall.SysProcIDMap {
 	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: outside, Size: 1}}
-}
-
-func asErrno(err error, errno *syscall.Errno) bool {
-	for err != nil {
-		if e, ok := err.(syscall.Errno); ok {
-			*errno = e
-			return true
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		err = u.Unwrap()
-	}
-	return false
 }
 
 // ExplainCreate says why making a user namespace failed with errno, and what
@@ -149,12 +135,14 @@ type blocked struct {
 	life *os.File
 }
 
+var errNoProgram = errors.New("no program to execute")
+
 // startBlocked starts one; nil maps leave the namespace without ids. The
 // caller stops it.
 func startBlocked(ctx context.Context, uids, gids []syscall.SysProcIDMap) (*blocked, error) {
 	prog, err := stage.Open()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoProgram, err)
 	}
 	defer prog.Close()
 	stdin, life, err := os.Pipe()

@@ -15,23 +15,14 @@
  */
 #include "sys.h"
 
-#define STATX_MTIME_ 0x40
-#define AT_EMPTY_PATH_ 0x1000
-
 /* touched returns the lease's modification time: every join sets it. */
 static int64_t touched(void)
 {
-	struct {
-		uint8_t head[112];
-		int64_t mtime_sec;
-		uint32_t mtime_nsec;
-		uint8_t tail[132];
-	} stx;
+	struct statx_ st;
 
-	_Static_assert(sizeof stx == 256, "struct statx of statx(2)");
-	if (sys5(__NR_statx, 3, "", AT_EMPTY_PATH_, STATX_MTIME_, &stx) < 0)
+	if (statx_fd(3, &st) < 0)
 		return -1;
-	return stx.mtime_sec * 1000000000 + stx.mtime_nsec;
+	return st.mtime_sec * 1000000000 + st.mtime_nsec;
 }
 
 static long number(const char *s)

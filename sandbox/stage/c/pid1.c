@@ -249,11 +249,43 @@ __attribute__((noreturn)) static void exec_command(void)
 	fail(err, STEP_EXEC, name, (uint32_t)len);
 }
 
+/*
+ * own_terminal replaces the terminal, which the supervisor opened through its
+ * own mounts, by the same one under the name it has here: ttyname(3) and ps
+ * then find it. Where something else is mounted on /dev/pts it stays as it is.
+ */
+static void own_terminal(void)
+{
+	char path[32] = "/dev/pts/", digits[12];
+	struct statx_ a, b;
+	size_t n = 9, d = 0;
+
+	if (statx_fd(0, &a) < 0)
+		return;
+	uint32_t index = a.rdev_minor + ((a.rdev_major - 136) << 8); /* devices.txt: 136-143 */
+
+	do
+		digits[d++] = (char)('0' + index % 10);
+	while ((index /= 10) > 0);
+	while (d > 0)
+		path[n++] = digits[--d];
+	path[n] = 0;
+	long fd = openat_(AT_FDCWD_, path, O_RDWR_ | O_CLOEXEC_ | 0400 /* O_NOCTTY */);
+
+	if (fd < 0)
+		return;
+	if (statx_fd((int)fd, &b) < 0 || a.ino != b.ino || a.dev_major != b.dev_major || a.dev_minor != b.dev_minor)
+		return;
+	for (int i = 0; i < 3; i++)
+		(void)sys3(__NR_dup3, fd, i, 0);
+}
+
 /* run_command turns the calling process into the command. */
 __attribute__((noreturn)) static void run_command(void)
 {
 	place_fds();
 	if (st.b.flags & BOOT_TTY) {
+		own_terminal();
 		long r = sys3(__NR_ioctl, 0, TIOCSCTTY_, 0);
 
 		if (r < 0)

@@ -141,6 +141,23 @@ static inline int write_full(int fd, const void *buf, size_t n)
 	return 0;
 }
 
+/* struct statx of statx(2), as far as used here. */
+struct statx_ {
+	uint8_t head[32];
+	uint64_t ino;
+	uint8_t middle[72];
+	int64_t mtime_sec;
+	uint32_t mtime_nsec, pad;
+	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+	uint8_t tail[112];
+};
+_Static_assert(sizeof(struct statx_) == 256, "struct statx of statx(2)");
+
+static inline long statx_fd(int fd, struct statx_ *st)
+{
+	return sys5(__NR_statx, fd, "", 0x1000 /* AT_EMPTY_PATH */, 0x7ff /* STATX_BASIC_STATS */, st);
+}
+
 static inline size_t strlen_(const char *s)
 {
 	size_t n = 0;
