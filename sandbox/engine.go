@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -37,7 +38,9 @@ type Sandbox struct {
 	path   string // the host's PATH, as far as the root shows it
 	undo   closers
 	pid1   *Task
-	root   *os.File // of the assembled tree
+	// prepare returns what package runc made while the tree was built.
+	prepare func() (*runc.Prepared, error)
+	root    *os.File // of the assembled tree
 }
 
 // creation is a Sandbox while it is being made.
@@ -79,6 +82,14 @@ func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) 
 	if sb.state, err = newState(e.Entry.RuntimeDir, spec.Name, sb.ids.shifted, &sb.undo); err != nil {
 		return nil, err
 	}
+	sb.prepare = sync.OnceValues(func() (*runc.Prepared, error) { return runc.New(sb.config()) })
+	go sb.prepare()
+	sb.undo.add(func() error {
+		if prepared, err := sb.prepare(); err == nil { // an error was Start's to report
+			return prepared.Close()
+		}
+		return nil
+	})
 	c := &creation{Sandbox: sb}
 	c.layers = &layers{home: e.DataDir, id: sb.state.id, undo: &sb.undo}
 	c.tree = &tree{ids: sb.ids, state: sb.state, stubs: &stubs{path: filepath.Join(sb.state.dir, "stubs.json")}}

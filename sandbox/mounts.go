@@ -80,7 +80,7 @@ func (c *creation) throwaway(dir *os.File) (placement, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return placement{}, fmt.Errorf("%q is not a directory: only a directory can have a throw-away layer", dir.Name())
 	}
-	mount, err := c.overlay(dir)
+	mount, err := c.overlay(dir, nil)
 	return placement{mount: mount}, err
 }
 

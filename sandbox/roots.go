@@ -108,8 +108,39 @@ func (c *creation) dirBase(ctx context.Context) (placement, error) {
 		p.hostPath = path
 		return p, nil
 	}
-	m, err := c.overlay(dir)
+	stubs, err := c.stubLayer()
+	if err != nil {
+		return placement{}, err
+	}
+	defer stubs.Close()
+	m, err := c.overlay(dir, stubs)
 	return placement{mount: m, readOnly: c.spec.RootReadOnly}, err
+}
+
+// stubLayer makes the lowest layer of a dir: root: the mount points that every
+// root needs, where the directory lacks them. So they are in no upper layer,
+// and in no result.
+func (c *creation) stubLayer() (*os.File, error) {
+	at := filepath.Join(c.state.files, "stubs")
+	for _, dir := range []string{"", "/dev", "/proc", "/sys", "/etc"} {
+		if err := os.Mkdir(at+dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	uid, gid := c.ids.root()
+	for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
+		if err := os.WriteFile(at+file, nil, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if uid != 0 || gid != 0 {
+		for _, name := range []string{"", "/dev", "/proc", "/sys", "/etc", "/etc/hosts", "/etc/resolv.conf"} {
+			if err := os.Chown(at+name, uid, gid); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return os.OpenFile(at, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
 // tarBase unpacks the root of kind tar.
@@ -196,27 +227,27 @@ func reopen(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// overlay returns a detached mount that shows dir and keeps writes in a layer
-// that goes with the run.
-func (c *creation) overlay(dir *os.File) (_ *os.File, err error) {
+// overlay returns a detached mount that shows dir, and below it stubs if that
+// is not nil, and keeps writes in a layer that goes with the run.
+func (c *creation) overlay(dir, stubs *os.File) (_ *os.File, err error) {
 	base, err := c.layers.newDir()
 	if err != nil {
 		return nil, err
 	}
 	if base == "" {
-		return c.memoryOverlay(dir)
+		return c.memoryOverlay(dir, stubs)
 	}
-	m, err := c.overlayOn(dir, base)
+	m, err := c.overlayOn(dir, stubs, base)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EREMOTE) {
 		// The file system of our data cannot carry an upper layer (NFS,
 		// another overlay): memory can.
-		return c.memoryOverlay(dir)
+		return c.memoryOverlay(dir, stubs)
 	}
 	return m, err
 }
 
 // memoryOverlay is overlay with the layer in a tmpfs.
-func (c *creation) memoryOverlay(dir *os.File) (*os.File, error) {
+func (c *creation) memoryOverlay(dir, stubs *os.File) (*os.File, error) {
 	c.noticeMemory()
 	name := filepath.Join(c.state.files, fmt.Sprintf("layer%d", c.memoryLayers))
 	c.memoryLayers++
@@ -236,7 +267,7 @@ func (c *creation) memoryOverlay(dir *os.File) (*os.File, error) {
 	if err := attach(m, dst); err != nil { // goes with the files' mount
 		return nil, err
 	}
-	return c.overlayOn(dir, name)
+	return c.overlayOn(dir, stubs, name)
 }
 
 func (c *creation) noticeMemory() {
@@ -246,7 +277,7 @@ func (c *creation) noticeMemory() {
 // overlayOn makes the overlay with its layer in base. The kernel must see
 // attached mounts only, so for root's sandbox an idmapped clone of dir is
 // attached beside our files first.
-func (c *creation) overlayOn(dir *os.File, base string) (*os.File, error) {
+func (c *creation) overlayOn(dir, stubs *os.File, base string) (*os.File, error) {
 	lower := dir
 	if c.ids.shifted {
 		var err error
@@ -275,9 +306,13 @@ func (c *creation) overlayOn(dir *os.File, base string) (*os.File, error) {
 		return nil, err
 	}
 	// Short descriptor paths: mountinfo inside shows them.
+	lowers := fdPath(lower)
+	if stubs != nil {
+		lowers += ":" + fdPath(stubs)
+	}
 	return newMount("overlay", attrSafe,
 		fsOption{"source", "overlay"},
-		fsOption{"lowerdir", fdPath(lower)},
+		fsOption{"lowerdir", lowers},
 		fsOption{"upperdir", fdPath(layer) + "/upper"},
 		fsOption{"workdir", fdPath(layer) + "/work"},
 		fsOption{"userxattr", ""},

@@ -63,8 +63,7 @@ func (c *helpCmd) run(_ context.Context, env *environment) (int, error) {
 	if c.Topic != "" {
 		args = []string{c.Topic, "--help"}
 	}
-	var g grammar
-	parser, err := newParser(&g)
+	parser, err := newParser(&globals{}, args)
 	if err != nil {
 		return 0, err
 	}

@@ -16,19 +16,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// grammar is the command line. Flags here belong to every command.
-type grammar struct {
+// globals are the flags that belong to every command.
+type globals struct {
 	Help      helpFlag `short:"h" help:"Show help."`
 	Quiet     bool     `short:"q" help:"Print errors only."`
 	Verbose   bool     `help:"Say more about what is done."`
 	LogFormat string   `enum:"text,json" default:"text" help:"Messages as ${enum}."`
+}
 
-	Run     runCmd     `cmd:"" help:"Run a command in a sandbox."`
-	Doctor  doctorCmd  `cmd:"" help:"Tell what works on this machine, and what to do about the rest."`
-	Info    infoCmd    `cmd:"" help:"Print paths, versions and features."`
-	System  systemCmd  `cmd:"" help:"Manage what sandbox keeps between commands."`
-	Version versionCmd `cmd:"" help:"Print the version."`
-	HelpOn  helpCmd    `cmd:"" name:"help" help:"Explain a command or a topic."`
+// entry is one command of the command line.
+type entry struct {
+	name, help string
+	grammar    any // a pointer to the struct that kong fills
+}
+
+func entries() []entry {
+	return []entry{
+		{"run", "Run a command in a sandbox.", &runCmd{}},
+		{"doctor", "Tell what works on this machine, and what to do about the rest.", &doctorCmd{}},
+		{"info", "Print paths, versions and features.", &infoCmd{}},
+		{"system", "Manage what sandbox keeps between commands.", &systemCmd{}},
+		{"version", "Print the version.", &versionCmd{}},
+		{"help", "Explain a command or a topic.", &helpCmd{}},
+	}
 }
 
 // environment is what commands get besides their flags.
@@ -48,8 +58,8 @@ func Main(args []string) int {
 		return codeInternal
 	}
 	env := &environment{out: os.Stdout, log: &messages{w: os.Stderr}}
-	var g grammar
-	parser, err := newParser(&g)
+	var g globals
+	parser, err := newParser(&g, args)
 	if err != nil {
 		return env.fail(err)
 	}
@@ -81,14 +91,24 @@ type command interface {
 	run(ctx context.Context, env *environment) (code int, err error)
 }
 
-func newParser(g *grammar) (*kong.Kong, error) {
-	return kong.New(g,
+// newParser returns the parser for args. Building a command's part of it costs
+// more than parsing, so when the first word names a command there is no other.
+func newParser(g *globals, args []string) (*kong.Kong, error) {
+	options := []kong.Option{
 		kong.Name("sandbox"),
 		kong.Description("Rootless sandboxes with mounts, in one binary."),
 		kong.NoDefaultHelp(),
 		kong.DefaultEnvars("SANDBOX"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
-	)
+	}
+	all := entries()
+	if i := slices.IndexFunc(all, func(e entry) bool { return len(args) > 0 && e.name == args[0] }); i >= 0 {
+		all = all[i : i+1]
+	}
+	for _, e := range all {
+		options = append(options, kong.DynamicCommand(e.name, e.help, "", e.grammar))
+	}
+	return kong.New(g, options...)
 }
 
 // splitCommand cuts the arguments of "run" at the first word that is not a
@@ -157,8 +177,7 @@ func valueFlags(model *kong.Application) map[string]bool {
 
 // constructorFlags returns the content of userns/flags.h.
 func constructorFlags() (string, error) {
-	var g grammar
-	parser, err := newParser(&g)
+	parser, err := newParser(&globals{}, []string{"run"})
 	if err != nil {
 		return "", err
 	}

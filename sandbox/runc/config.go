@@ -45,7 +45,6 @@ type Process struct {
 	GID     int
 	Groups  []int
 	Caps    []string // CAP_…: permitted, effective and bounding
-	NewPriv bool     // do not set no_new_privs
 	Umask   int
 	Rlimits []Rlimit
 
@@ -75,21 +74,20 @@ var (
 
 const safe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// libcontainer returns the library's form of c and p.
-func (c Config) libcontainer(p Process) *configs.Config {
+// libcontainer returns the library's form of c.
+func (c Config) libcontainer() *configs.Config {
 	out := &configs.Config{
 		Rootfs:          c.Rootfs,
 		Hostname:        c.Hostname,
-		NoNewPrivileges: !p.NewPriv,
+		NoNewPrivileges: true,
 		RootlessCgroups: true,
 		Cgroups:         &cgroups.Cgroup{Name: c.ID, Rootless: true, Resources: &cgroups.Resources{}},
 		Namespaces: configs.Namespaces{
 			{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
 			{Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
 		},
-		UIDMappings:  idMaps(c.UIDs),
-		GIDMappings:  idMaps(c.GIDs),
-		Capabilities: &configs.Capabilities{Bounding: p.Caps, Effective: p.Caps, Permitted: p.Caps},
+		UIDMappings: idMaps(c.UIDs),
+		GIDMappings: idMaps(c.GIDs),
 	}
 	proc := &configs.Mount{Source: "proc", Device: "proc", Destination: "/proc", Flags: safe}
 	if c.OuterProc {
@@ -112,8 +110,13 @@ func (c Config) libcontainer(p Process) *configs.Config {
 	if !c.Nesting {
 		out.Sysctl = map[string]string{"user.max_user_namespaces": "0"}
 	}
-	for _, l := range p.Rlimits {
-		out.Rlimits = append(out.Rlimits, configs.Rlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard})
+	return out
+}
+
+func (p Process) rlimits() []configs.Rlimit {
+	out := make([]configs.Rlimit, len(p.Rlimits))
+	for i, l := range p.Rlimits {
+		out[i] = configs.Rlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard}
 	}
 	return out
 }

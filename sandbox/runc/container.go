@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
@@ -37,21 +38,47 @@ type Container struct {
 	watch *os.File // --init=false: the watcher's lifeline
 }
 
-// Start creates the namespaces and starts pid 1 with p in them. It returns
-// when pid 1 has been started; whether the command itself could be run is
-// known when Started is closed. Close must be called in the end.
-func Start(c Config, p Process) (_ *Container, err error) {
-	logrus.SetOutput(io.Discard) // what libcontainer's init logs comes back as its error
+// Prepared is what can be made before the root's tree is there. It is used
+// once, by Start, or closed.
+type Prepared struct {
+	lc   *libcontainer.Container
+	prog *os.File
+}
 
-	boot, files, err := bootMessage(p)
-	if err != nil {
-		return nil, err
+// Close releases what New took. It may be called after Start.
+func (pr *Prepared) Close() error {
+	if pr.prog == nil {
+		return nil
 	}
+	err := pr.prog.Close()
+	pr.prog = nil
+	return err
+}
+
+// New prepares a container: it writes libcontainer's state and the stage
+// program, a millisecond that the caller can spend on another thread.
+func New(c Config) (*Prepared, error) {
+	logrus.SetOutput(io.Discard) // what libcontainer's init logs comes back as its error
 	prog, err := stage.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer prog.Close()
+	lc, err := load(c)
+	if err != nil {
+		return nil, errors.Join(err, prog.Close())
+	}
+	return &Prepared{lc, prog}, nil
+}
+
+// Start creates the namespaces and starts pid 1 with p in them. It returns
+// when pid 1 has been started; whether the command itself could be run is
+// known when Started is closed. Close must be called in the end.
+func (pr *Prepared) Start(p Process) (_ *Container, err error) {
+	defer func() { err = errors.Join(err, pr.Close()) }()
+	boot, files, err := bootMessage(p)
+	if err != nil {
+		return nil, err
+	}
 	sock, peer, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -63,10 +90,6 @@ func Start(c Config, p Process) (_ *Container, err error) {
 		}
 	}()
 
-	lc, err := load(c, p)
-	if err != nil {
-		return nil, err
-	}
 	process := &libcontainer.Process{
 		Init: true,
 		Args: []string{"/proc/self/fd/3"}, // prog: the stage program
@@ -76,13 +99,15 @@ func Start(c Config, p Process) (_ *Container, err error) {
 		GID:              p.GID,
 		AdditionalGroups: p.Groups,
 		Cwd:              p.Cwd,
+		Capabilities:     &configs.Capabilities{Bounding: p.Caps, Effective: p.Caps, Permitted: p.Caps},
+		Rlimits:          p.rlimits(),
 		// No stdio: libcontainer would chown it to the command's user. The
 		// command's descriptors go through ExtraFiles, untouched.
-		ExtraFiles: append([]*os.File{prog, peer}, files...),
+		ExtraFiles: append([]*os.File{pr.prog, peer}, files...),
 	}
 	ct := &Container{sock: sock, direct: p.Direct, started: make(chan struct{}), ended: make(chan struct{})}
 	up := make(chan error)
-	go ct.live(lc, process, up)
+	go ct.live(pr.lc, process, up)
 	if err := <-up; err != nil {
 		return nil, fmt.Errorf("start pid 1: %w", err)
 	}
@@ -235,14 +260,14 @@ func (ct *Container) Close() error {
 // mounted, and as root would make one in every hierarchy and leave it there
 // after a SIGKILL. With paths that exist nowhere the managers of both versions
 // do nothing.
-func load(c Config, p Process) (*libcontainer.Container, error) {
+func load(c Config) (*libcontainer.Container, error) {
 	dir := filepath.Join(c.StateDir, "pid1")
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
 	}
 	state := libcontainer.State{CgroupPaths: map[string]string{"": "/sandbox-uses-no-cgroup"}}
 	state.ID = "pid1"
-	state.Config = *c.libcontainer(p)
+	state.Config = *c.libcontainer()
 	b, err := json.Marshal(state)
 	if err != nil {
 		return nil, err
