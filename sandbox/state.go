@@ -92,7 +92,7 @@ func newState(runtimeDir, name string, shifted bool, undo *closers) (_ state, er
 	if err := os.Mkdir(st.dir, 0o700); err != nil {
 		return state{}, err
 	}
-	undo.add(func() error { return removeTree(st.dir) })
+	undo.add(func() error { return removeRun(st.dir, "root", "files") })
 	if err := st.claim(name, undo); err != nil {
 		return state{}, err
 	}
@@ -213,7 +213,10 @@ func claimDir(all, id string, undo *closers) (string, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	undo.add(func() error { return removeTree(dir) })
+	// What the first overlay of a run leaves when nothing was written to it.
+	undo.add(func() error {
+		return removeRun(dir, "1/work/incompat/volatile", "1/work/incompat", "1/work/work", "1/work", "1/upper", "1")
+	})
 	return dir, lockDir(dir, undo)
 }
 
@@ -238,6 +241,23 @@ func lives(dir string) bool {
 	}
 	defer lock.Close()
 	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// removeRun removes a run's directory whose content is mostly known: empties
+// first, one call each. Whatever else is there costs a walk.
+func removeRun(dir string, empty ...string) error {
+	for _, name := range empty {
+		// Not there, or not empty: the walk below decides.
+		_ = unix.Rmdir(filepath.Join(dir, name))
+	}
+	for _, name := range []string{"pid1/state.json", "status.json", "lock"} {
+		_ = unix.Unlink(filepath.Join(dir, name))
+	}
+	_ = unix.Rmdir(filepath.Join(dir, "pid1"))
+	if err := unix.Rmdir(dir); err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return removeTree(dir)
 }
 
 // removeTree removes a directory of ours and all in it, through descriptors.
