@@ -82,14 +82,6 @@ func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) 
 	if sb.state, err = newState(e.Entry.RuntimeDir, spec.Name, sb.ids.shifted, &sb.undo); err != nil {
 		return nil, err
 	}
-	sb.prepare = sync.OnceValues(func() (*runc.Prepared, error) { return runc.New(sb.config()) })
-	go sb.prepare()
-	sb.undo.add(func() error {
-		if prepared, err := sb.prepare(); err == nil { // an error was Start's to report
-			return prepared.Close()
-		}
-		return nil
-	})
 	c := &creation{Sandbox: sb}
 	c.layers = &layers{home: e.DataDir, id: sb.state.id, undo: &sb.undo}
 	c.tree = &tree{ids: sb.ids, state: sb.state, stubs: &stubs{path: filepath.Join(sb.state.dir, "stubs.json")}}
@@ -113,23 +105,30 @@ func (sb *Sandbox) notice(text string) {
 // build assembles the tree.
 func (c *creation) build(ctx context.Context) error {
 	host := c.spec.Root.Kind == RootHost
-	if !host {
-		if err := c.tree.mountFiles(&c.undo); err != nil {
-			return err
-		}
-	}
 	if c.cwd = c.spec.Cwd; c.cwd == "" {
 		c.cwd = "/"
 		if host && c.spec.Host.Cwd != "" {
 			c.cwd = c.spec.Host.Cwd
 		}
 	}
-	base, err := c.base(ctx)
+	var slash *os.File
+	if host { // before anything of ours is mounted: it shall not show
+		var err error
+		if slash, err = cloneTree("/"); err != nil {
+			return err
+		}
+		defer slash.Close()
+	}
+	if err := c.tree.mountFiles(&c.undo); err != nil {
+		return err
+	}
+	c.startPreparing()
+	base, err := c.base(ctx, slash)
 	if err != nil {
 		return fmt.Errorf("root %q: %w", c.spec.Root.String(), err)
 	}
 	base.name = fmt.Sprintf("root %q", c.spec.Root.String())
-	if err := c.tree.attachBase(base, &c.undo); err != nil {
+	if err := c.tree.attachBase(base); err != nil {
 		return err
 	}
 	if !host {
@@ -176,11 +175,24 @@ func (c *creation) build(ctx context.Context) error {
 	return nil
 }
 
+// startPreparing lets package runc do what it can while the tree is built.
+func (c *creation) startPreparing() {
+	sb := c.Sandbox
+	sb.prepare = sync.OnceValues(func() (*runc.Prepared, error) { return runc.New(sb.config()) })
+	go sb.prepare()
+	sb.undo.add(func() error {
+		if prepared, err := sb.prepare(); err == nil { // an error was Start's to report
+			return prepared.Close()
+		}
+		return nil
+	})
+}
+
 // base makes the root's base mount, and for the host root plans what lies on it.
-func (c *creation) base(ctx context.Context) (placement, error) {
+func (c *creation) base(ctx context.Context, slash *os.File) (placement, error) {
 	switch c.spec.Root.Kind {
 	case RootHost:
-		return c.hostBase()
+		return c.hostBase(slash)
 	case RootDir:
 		return c.dirBase(ctx)
 	case RootTar:
@@ -191,7 +203,7 @@ func (c *creation) base(ctx context.Context) (placement, error) {
 	return placement{}, fmt.Errorf("this kind of root %w", ErrLater)
 }
 
-func (c *creation) hostBase() (placement, error) {
+func (c *creation) hostBase(hostTree *os.File) (placement, error) {
 	slash, err := os.Open("/")
 	if err != nil {
 		return placement{}, err
@@ -201,7 +213,7 @@ func (c *creation) hostBase() (placement, error) {
 		return placement{}, err
 	}
 	h := hostRoot{
-		view: c.spec.Host, user: c.user, home: c.user.Home,
+		slash: hostTree, view: c.spec.Host, user: c.user, home: c.user.Home,
 		runtimeDir: filepath.Dir(c.engine.Entry.RuntimeDir), network: c.spec.Network, notice: c.notice,
 	}
 	if c.engine.Entry.Standalone {
@@ -220,10 +232,6 @@ func (c *creation) hostBase() (placement, error) {
 		return placement{}, err
 	}
 	c.home = c.spec.Host.Home
-	// Only now: the host tree shall not show what we mount for ourselves.
-	if err := c.tree.mountFiles(&c.undo); err != nil {
-		return placement{}, errors.Join(err, base.mount.Close())
-	}
 	if err := h.plan(c.tree); err != nil {
 		return placement{}, errors.Join(err, base.mount.Close())
 	}
@@ -365,7 +373,7 @@ func (sb *Sandbox) config() runc.Config {
 	uids, gids := sb.ids.maps()
 	return runc.Config{
 		ID:          sb.state.id,
-		StateDir:    sb.state.dir,
+		StateDir:    sb.state.files,
 		Rootfs:      sb.state.root,
 		Dev:         filepath.Join(sb.state.root, "dev"),
 		Hostname:    sb.hostname(),

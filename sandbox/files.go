@@ -31,7 +31,7 @@ func (t *tree) file(name string, content []byte, mode os.FileMode) (*os.File, er
 	return m, nil
 }
 
-// mountFiles mounts the tmpfs that file uses.
+// mountFiles mounts the tmpfs of ours, with the mount point of the tree in it.
 func (t *tree) mountFiles(undo *closers) error {
 	m, err := newTmpfs(tmpfsOptions{size: 4 << 20, mode: 0o755}, attrSafe)
 	if err != nil {
@@ -43,8 +43,11 @@ func (t *tree) mountFiles(undo *closers) error {
 		return err
 	}
 	defer dst.Close()
-	undo.add(func() error { return detach(t.state.files) })
-	return attach(m, dst)
+	undo.add(func() error { return detach(t.state.files) }) // and all that is mounted in it
+	if err := attach(m, dst); err != nil {
+		return err
+	}
+	return os.Mkdir(t.state.root, 0o755)
 }
 
 // planEtc adds /etc/hosts and /etc/resolv.conf. They are bound over what the

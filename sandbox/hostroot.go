@@ -14,6 +14,7 @@ import (
 // hostRoot plans the caller's own root: the host's tree, read-only, with
 // private file systems over what must not be shared.
 type hostRoot struct {
+	slash  *os.File // a clone of "/", without what we mount for ourselves
 	view   HostView
 	user   User   // of pid 1
 	home   string // that user's home in the host's passwd, or ""
@@ -41,15 +42,10 @@ func (h hostRoot) base(t *tree, fresh bool) (placement, error) {
 	if t.ids.shifted {
 		return h.shiftedBase(t)
 	}
-	mount, err := cloneTree("/")
-	if err != nil {
+	if err := setTree(h.slash, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
 		return placement{}, err
 	}
-	if err := setTree(mount, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
-		mount.Close()
-		return placement{}, err
-	}
-	return placement{name: "host root", mount: mount, foreign: true}, nil
+	return placement{name: "host root", mount: h.slash, foreign: true}, nil
 }
 
 // freshBase makes an empty root; its entries become placements.

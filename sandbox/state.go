@@ -21,16 +21,15 @@ import (
 //	             says whether it does
 //	status.json  who this is
 //	stubs.json   mount points that we made in host directories (stubs.go)
-//	root/, files/ where the tree, and files for it, are mounted, in our own
-//	             mount namespace only
-//	pid1/        libcontainer's state
+//	mnt/         in our own mount namespace only: a tmpfs with files of ours,
+//	             libcontainer's state, and below root/ the assembled tree
 //
-// As root the mount points are below /run/sandbox instead (see mountDir).
+// As root mnt/ is below /run/sandbox instead (see sharedMountDir).
 type state struct {
 	id    string
 	dir   string // the path
 	root  string // mount point of the root's tree
-	files string // mount point of a tmpfs with files of ours
+	files string // mount point of a tmpfs of ours
 }
 
 // status is what others may know of a running sandbox.
@@ -92,7 +91,7 @@ func newState(runtimeDir, name string, shifted bool, undo *closers) (_ state, er
 	if err := os.Mkdir(st.dir, 0o700); err != nil {
 		return state{}, err
 	}
-	undo.add(func() error { return removeRun(st.dir, "root", "files") })
+	undo.add(func() error { return removeRun(st.dir, "mnt") })
 	if err := st.claim(name, undo); err != nil {
 		return state{}, err
 	}
@@ -102,13 +101,9 @@ func newState(runtimeDir, name string, shifted bool, undo *closers) (_ state, er
 			return state{}, err
 		}
 	}
-	st.root, st.files = filepath.Join(mounts, "root"), filepath.Join(mounts, "files")
-	for _, dir := range []string{st.root, st.files} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return state{}, err
-		}
-	}
-	return st, nil
+	st.files = filepath.Join(mounts, "mnt")
+	st.root = filepath.Join(st.files, "root")
+	return st, os.Mkdir(st.files, 0o755)
 }
 
 // claim takes the lock and writes the status.
@@ -250,10 +245,9 @@ func removeRun(dir string, empty ...string) error {
 		// Not there, or not empty: the walk below decides.
 		_ = unix.Rmdir(filepath.Join(dir, name))
 	}
-	for _, name := range []string{"pid1/state.json", "status.json", "lock"} {
+	for _, name := range []string{"status.json", "lock"} {
 		_ = unix.Unlink(filepath.Join(dir, name))
 	}
-	_ = unix.Rmdir(filepath.Join(dir, "pid1"))
 	if err := unix.Rmdir(dir); err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
