@@ -17,14 +17,22 @@ import (
 )
 
 // checkMemfd executes the program that becomes pid 1, from memory as run does.
-func checkMemfd(context.Context) []Check {
-	c := newCheck("memfd", "programs can be executed from memory").needed()
+func checkMemfd(ctx context.Context) []Check {
+	c := newCheck("memfd", "the program of pid 1 can be executed from memory").needed()
 	err := runFromMemory(nil)
 	switch {
 	case err == nil:
 	case errors.Is(err, stage.ErrNoExec):
-		c.Detail = "not executable"
-		c = c.missing(err.Error(), "sysctl -w vm.memfd_noexec=1", userns.Administrator)
+		// Root of a user namespace can make a file system for the program.
+		res, perr := runProbe(ctx, probeStage, "/", 0)
+		c.Detail = "the program of pid 1 can be executed from a private tmpfs; from memory not: vm.memfd_noexec is 2"
+		if perr != nil {
+			c.Detail = "not executable"
+			c = c.missing(err.Error()+"; "+perr.Error(), "sysctl -w vm.memfd_noexec=1", userns.Administrator)
+		} else if f := res.failures("stage"); len(f) > 0 {
+			c.Detail = "not executable: " + f[0]
+			c = c.missing(err.Error(), "sysctl -w vm.memfd_noexec=1", userns.Administrator)
+		}
 	case errors.Is(err, errNoMemfd):
 		c.Detail = "not made"
 		c = c.missing(err.Error(), "run a kernel with CONFIG_MEMFD_CREATE", userns.Administrator)

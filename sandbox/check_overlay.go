@@ -123,7 +123,7 @@ func (d Dirs) checkIdmap(context.Context) []Check {
 	if way, _ := userns.Expect(); way != userns.Root {
 		return []Check{c}
 	}
-	ns, err := mappedNamespace(shiftFirst)
+	ns, err := mappedNamespace(userns.Range{Inside: 0, Outside: shiftFirst, Count: shiftCount})
 	if err != nil {
 		c.Detail = "not tried"
 		return []Check{c.missing(err.Error(), "see the checks userns and memfd", userns.User)}

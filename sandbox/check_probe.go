@@ -28,6 +28,7 @@ import (
 const (
 	probeNamespaces = "namespaces"
 	probeProc       = "proc"
+	probeStage      = "stage"
 	probeOverlay    = "overlay"
 	probeFuse       = "fuse"
 	probeTun        = "tun"
@@ -157,6 +158,7 @@ func RunProbe(name string, w io.Writer) error {
 	probes := map[string]func(*probeResult){
 		probeNamespaces: tryNamespaces,
 		probeProc:       tryProc,
+		probeStage:      tryStage,
 		probeOverlay:    tryOverlay,
 		probeFuse:       tryFuse,
 		probeTun:        tryTun,
@@ -267,10 +269,16 @@ func callNames() []string {
 	return append(names, "pidfd_send_signal", "fsopen", "fsmount")
 }
 
+// tryProc is also asked by run, when a sandbox cannot be started.
 func tryProc(res *probeResult) {
 	if !res.try("mnt", probeMounts()) {
 		return
 	}
+	err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWUTS))
+	if err == nil {
+		err = os.NewSyscallError("sethostname", unix.Sethostname([]byte("sandbox")))
+	}
+	res.try("hostname", err)
 	m, err := newMount("proc", attrNoExec)
 	if res.try("proc", err) {
 		m.Close()
@@ -283,6 +291,13 @@ func tryProc(res *probeResult) {
 	m, err = newMount("sysfs", attrNoExec|unix.MOUNT_ATTR_RDONLY)
 	if res.try("sysfs", err) {
 		m.Close()
+	}
+}
+
+// tryStage executes the program of pid 1 where memfds cannot be executed.
+func tryStage(res *probeResult) {
+	if res.try("stage", probeMounts()) {
+		res.try("stage", runFromMemory(nil))
 	}
 }
 

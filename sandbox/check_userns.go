@@ -46,6 +46,11 @@ func (r *Report) wayCheck(l userns.Look) Check {
 		return c
 	}
 	c.Detail = "none: run fails"
+	for _, w := range l.Ways {
+		if l.Why != "" && w.Cause == l.Why {
+			return c.missing(w.Cause, w.Cure, w.Who)
+		}
+	}
 	switch {
 	case l.Why != "":
 		return c.missing(l.Why, "unset SANDBOX_USERNS, or cure newuidmap, subuid and subgid below", userns.User)
@@ -111,23 +116,31 @@ func checkNamespaces(ctx context.Context) []Check {
 // checkProc mounts a new proc and a new sysfs where a sandbox will.
 func checkProc(ctx context.Context) []Check {
 	proc := newCheck("proc", "a new /proc can be mounted")
+	host := newCheck("hostname", "a sandbox can have a host name of its own")
 	sysfs := newCheck("sysfs", "a new /sys can be mounted")
 	res, err := runProbe(ctx, probeProc, "/", syscall.CLONE_NEWPID)
 	if err != nil || res.errno("mnt") != 0 {
-		proc.Detail, sysfs.Detail = "not tried", "not tried"
-		return []Check{proc.missing(notTried(err), "see the checks userns and namespaces", userns.User),
-			sysfs.missing(notTried(err), "see the checks userns and namespaces", userns.User)}
+		checks := []Check{proc, sysfs, host}
+		for i := range checks {
+			checks[i].Detail = "not tried"
+			checks[i] = checks[i].missing(notTried(err), "see the checks userns and namespaces", userns.User)
+		}
+		return checks
 	}
 	const cure = "start the outer container with unmasked paths (docker: --security-opt systempaths=unconfined, podman: --security-opt unmask=ALL), or bind a second, unmasked one into it"
 	if f := res.failures("proc"); len(f) > 0 {
 		proc.Detail = "a new /proc cannot be mounted: " + f[0]
-		proc = proc.degraded("the outer container masks parts of /proc, so the kernel shows no new one; run binds the outer /proc: processes of the container can be seen inside", cure, userns.OuterContainer)
+		proc = proc.degraded("the outer container masks parts of /proc, so the kernel refuses a new one; run shows the outer one, read-only: the processes of the container, with their arguments, can be seen inside", cure, userns.OuterContainer)
 	}
 	if f := res.failures("sysfs"); len(f) > 0 {
 		sysfs.Detail = "a new /sys cannot be mounted: " + f[0]
-		sysfs = sysfs.degraded("the outer container masks parts of /sys, so the kernel shows no new one", cure, userns.OuterContainer)
+		sysfs = sysfs.degraded("the outer container masks parts of /sys, so the kernel refuses a new one; run shows the outer one, read-only", cure, userns.OuterContainer)
 	}
-	return []Check{proc, sysfs}
+	if f := res.failures("hostname"); len(f) > 0 {
+		host.Detail = "the host name cannot be set: " + f[0]
+		host = host.degraded("an outer container refuses it; sandboxes have the name of what is around them", "allow sethostname(2) in its seccomp filter", userns.OuterContainer)
+	}
+	return []Check{proc, sysfs, host}
 }
 
 // notTried is the cause of a check whose probe found no namespace to work in.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,4 +77,26 @@ func (t *tree) newDevpts() (*os.File, error) {
 		return nil, fmt.Errorf("make /dev/pts: %w", err)
 	}
 	return m, nil
+}
+
+// keepDev mounts the finished /dev a second time, among our files. Package
+// runc binds that one: it does so by path, and in a root that others can write
+// to at the same time /dev may have become a symlink by then.
+func (t *tree) keepDev() error {
+	i := slices.IndexFunc(t.attached, func(p placement) bool { return p.target == "/dev" })
+	m, err := cloneFD(t.attached[i].mount)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	at := filepath.Join(t.state.files, "dev")
+	if err := os.Mkdir(at, 0o755); err != nil {
+		return err
+	}
+	dst, err := os.OpenFile(at, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	return attach(m, dst)
 }

@@ -70,7 +70,9 @@ func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) 
 		}
 	}()
 	if e.Entry.Standalone {
-		sb.undo.add(func() error { return removeTree(e.Entry.RuntimeDir) })
+		if err := sweepAlone(e.Entry.RuntimeDir); err != nil {
+			return nil, fmt.Errorf("clear what killed sandboxes left: %w", err)
+		}
 	}
 	// As root our mounts would appear in the caller's namespace otherwise.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
@@ -83,10 +85,11 @@ func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) 
 		return nil, err
 	}
 	c := &creation{Sandbox: sb}
-	c.layers = &layers{home: e.DataDir, id: sb.state.id, undo: &sb.undo}
-	c.tree = &tree{ids: sb.ids, state: sb.state, stubs: &stubs{path: filepath.Join(sb.state.dir, "stubs.json")}}
+	c.layers = &layers{home: e.DataDir, id: sb.state.id}
+	sb.undo.add(c.layers.undo.run)
+	c.tree = &tree{ids: sb.ids, state: sb.state, stubs: &stubs{stateDir: sb.state.dir}}
 	defer c.tree.close()
-	sb.undo.add(func() error { return removeStubs(sb.state.dir) })
+	sb.undo.add(c.tree.stubs.remove)
 	if err := c.build(ctx); err != nil {
 		return nil, err
 	}
@@ -158,6 +161,9 @@ func (c *creation) build(ctx context.Context) error {
 	if err := c.tree.attachAll(); err != nil {
 		return err
 	}
+	if err := c.tree.keepDev(); err != nil {
+		return fmt.Errorf("keep /dev: %w", err)
+	}
 	if err := c.makeCwd(); err != nil {
 		return err
 	}
@@ -214,10 +220,10 @@ func (c *creation) hostBase(hostTree *os.File) (placement, error) {
 	}
 	h := hostRoot{
 		slash: hostTree, view: c.spec.Host, user: c.user, home: c.user.Home,
-		runtimeDir: filepath.Dir(c.engine.Entry.RuntimeDir), network: c.spec.Network, notice: c.notice,
+		runtimeDir: c.engine.Entry.RuntimeDir, network: c.spec.Network, notice: c.notice,
 	}
-	if c.engine.Entry.Standalone {
-		h.runtimeDir = c.engine.Entry.RuntimeDir
+	if dir, name := filepath.Split(h.runtimeDir); name == "sandbox" { // $XDG_RUNTIME_DIR/sandbox
+		h.runtimeDir = filepath.Clean(dir)
 	}
 	if h.home == "" {
 		if h.home, err = LookupHome(slash, c.user.UID); err != nil {
@@ -238,15 +244,20 @@ func (c *creation) hostBase(hostTree *os.File) (placement, error) {
 	return base, nil
 }
 
-// wantsFreshRoot tells whether a mount's target begins with a directory that
-// the host does not have: then "/" must be a file system of ours.
+// wantsFreshRoot tells whether the working directory or a mount's target begins
+// with a directory that the host does not have: then "/" must be a file system
+// of ours, in which it can be made.
 func (c *creation) wantsFreshRoot() bool {
-	return slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+	paths := []string{c.cwd}
+	for _, m := range c.spec.Mounts {
 		target := m.Target
 		if !filepath.IsAbs(target) {
 			target = filepath.Join("/", c.cwd, target)
 		}
-		parts := splitPath(filepath.Clean(target))
+		paths = append(paths, target)
+	}
+	return slices.ContainsFunc(paths, func(path string) bool {
+		parts := splitPath(filepath.Clean(path))
 		if len(parts) == 0 {
 			return false
 		}
@@ -308,14 +319,19 @@ func (c *creation) planHostSys() error {
 
 // makeDir makes a directory of the root if it is missing.
 func (c *creation) makeDir(path string) error {
-	f, err := openInRoot(c.tree.root, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if os.IsNotExist(err) {
-		f, err = c.tree.makeTarget(placement{target: path})
+	f, err := c.tree.mountPoint(placement{target: path})
+	if err != nil {
+		return fmt.Errorf("make %s in the root: %w", path, err)
+	}
+	defer f.Close()
+	st, err := stat(f)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = unix.ENOTDIR
 	}
 	if err != nil {
 		return fmt.Errorf("make %s in the root: %w", path, err)
 	}
-	return f.Close()
+	return nil
 }
 
 // makeCwd makes the working directory for the process's user when it is
@@ -336,20 +352,24 @@ func (c *creation) checkCwd() error {
 		return err
 	}
 	f, err := openInRoot(c.tree.root, real, unix.O_PATH|unix.O_DIRECTORY)
-	if os.IsNotExist(err) {
-		if f, err = c.tree.makeTarget(placement{target: real}); err != nil {
-			return err
-		}
-		uid, _ := c.ids.uid(c.user.UID)
-		gid, _ := c.ids.gid(c.user.GID)
-		if err := unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
-			return errors.Join(err, f.Close())
-		}
+	made := os.IsNotExist(err)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil || made { // another sandbox's that exists is kept for us, too
+		f, err = c.tree.mountPoint(placement{target: real})
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if made {
+		uid, _ := c.ids.uid(c.user.UID)
+		gid, _ := c.ids.gid(c.user.GID)
+		if err := unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
 	if real, err = c.tree.inside(f); err != nil {
 		return err
 	}
@@ -375,7 +395,7 @@ func (sb *Sandbox) config() runc.Config {
 		ID:          sb.state.id,
 		StateDir:    sb.state.files,
 		Rootfs:      sb.state.root,
-		Dev:         filepath.Join(sb.state.root, "dev"),
+		Dev:         filepath.Join(sb.state.files, "dev"),
 		Hostname:    sb.hostname(),
 		UIDs:        uids,
 		GIDs:        gids,

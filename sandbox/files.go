@@ -15,7 +15,7 @@ import (
 func (t *tree) file(name string, content []byte, mode os.FileMode) (*os.File, error) {
 	path := filepath.Join(t.state.files, name)
 	uid, gid := t.ids.root()
-	if err := os.WriteFile(path, content, 0o600); err != nil && !errors.Is(err, os.ErrPermission) {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(os.Chown(path, uid, gid), os.Chmod(path, mode)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ type hostRoot struct {
 	home   string // that user's home in the host's passwd, or ""
 	caller string // the caller's home in the host's passwd, or ""
 
-	runtimeDir string // our own sockets: never shown
+	runtimeDir string // the caller's sockets, or at least our own: not shown unasked
 	network    Network
 	notice     func(string)
 }
@@ -33,19 +34,84 @@ var private = []struct {
 	{"/tmp", 0o1777}, {"/var/tmp", 0o1777}, {"/run", 0o755},
 }
 
+// systemDirs are where every system has its programs and libraries, by their
+// real paths with and without a merged /usr.
+var systemDirs = [...]string{"/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin", "/usr/lib", "/etc"}
+
 // base returns the detached host tree. fresh: "/" itself is a tmpfs with the
 // host's entries mounted one by one, so that mount points can be made in it.
 func (h hostRoot) base(t *tree, fresh bool) (placement, error) {
-	if fresh {
-		return h.freshBase(t)
-	}
 	if t.ids.shifted {
-		return h.shiftedBase(t)
+		if err := h.planMounts(t); err != nil {
+			return placement{}, err
+		}
+	}
+	switch {
+	case fresh:
+		return h.freshBase(t)
+	case t.ids.shifted:
+		return h.show(t, "/")
 	}
 	if err := setTree(h.slash, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
 		return placement{}, err
 	}
-	return placement{name: "host root", mount: h.slash, foreign: true}, nil
+	return placement{name: "host root", mount: h.slash, hostPath: "/", foreign: true}, nil
+}
+
+// show returns the placement of what the host has at path, read-only. For
+// root's sandbox that is an idmapped mount, so that files of the host's root
+// belong to the sandbox's, without the mounts below, for each is mapped on its
+// own (planMounts). A file system that cannot do that is shown as everybody
+// sees it.
+func (h hostRoot) show(t *tree, path string) (placement, error) {
+	if !t.ids.shifted {
+		p, err := hostTree(t, path, true)
+		p.name = "host root"
+		return p, err
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return placement{}, &os.PathError{Op: "open_tree", Path: path, Err: err}
+	}
+	m := os.NewFile(uintptr(fd), path)
+	if err := setTree(m, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
+		return placement{}, errors.Join(err, m.Close())
+	}
+	// EINVAL, EPERM: no idmapped mounts of this file system here.
+	if err := t.ids.shift(m, false); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		return placement{}, errors.Join(err, m.Close())
+	}
+	st, err := stat(m)
+	if err != nil {
+		return placement{}, errors.Join(err, m.Close())
+	}
+	return placement{target: path, name: "host root", mount: m, hostPath: path, foreign: true, file: st.Mode&unix.S_IFMT != unix.S_IFDIR}, nil
+}
+
+// planMounts adds what is mounted on the host below its root.
+func (h hostRoot) planMounts(t *tree) error {
+	mounts, err := mountPoints()
+	if err != nil {
+		return err
+	}
+	for _, path := range mounts {
+		if path == "/" || h.covered(path) {
+			continue
+		}
+		p, err := h.show(t, path)
+		var gone *os.PathError
+		if errors.As(err, &gone) && gone.Op == "open_tree" {
+			continue // hidden below another mount, or gone meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		// Below a private directory or what the caller asked for there is
+		// nothing to be mounted on, or something else to be seen.
+		p.cover, p.implied = true, true
+		t.add(p)
+	}
+	return nil
 }
 
 // freshBase makes an empty root; its entries become placements.
@@ -57,8 +123,7 @@ func (h hostRoot) freshBase(t *tree) (placement, error) {
 	}
 	entries, err := os.ReadDir("/")
 	if err != nil {
-		mount.Close()
-		return placement{}, err
+		return placement{}, errors.Join(err, mount.Close())
 	}
 	for _, e := range entries {
 		path := "/" + e.Name()
@@ -67,6 +132,9 @@ func (h hostRoot) freshBase(t *tree) (placement, error) {
 			link, err := os.Readlink(path)
 			if err == nil {
 				err = unix.Symlinkat(link, int(mount.Fd()), e.Name())
+			}
+			if err == nil {
+				err = unix.Fchownat(int(mount.Fd()), e.Name(), uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 			}
 			if err != nil {
 				return placement{}, errors.Join(err, mount.Close())
@@ -78,60 +146,14 @@ func (h hostRoot) freshBase(t *tree) (placement, error) {
 				}
 				continue
 			}
-			p, err := hostTree(t, path, true)
+			p, err := h.show(t, path)
 			if err != nil {
 				return placement{}, errors.Join(err, mount.Close())
 			}
-			p.name = "host root"
 			t.add(p)
 		}
 	}
 	return placement{name: "host root", mount: mount, readOnly: true}, nil
-}
-
-// shiftedBase is the host tree for root's sandbox: idmapped mounts, so that
-// files of the host's root belong to the sandbox's. A file system that cannot
-// is shown as everybody sees it. Only "/" is the base; what is mounted on the
-// host below it becomes placements, for each is mapped on its own.
-func (h hostRoot) shiftedBase(t *tree) (placement, error) {
-	mounts, err := mountPoints()
-	if err != nil {
-		return placement{}, err
-	}
-	clone := func(path string) (*os.File, error) {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		if err != nil {
-			return nil, &os.PathError{Op: "open_tree", Path: path, Err: err}
-		}
-		m := os.NewFile(uintptr(fd), path)
-		if err := setTree(m, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
-			return nil, errors.Join(err, m.Close())
-		}
-		// EINVAL, EPERM: no idmapped mounts of this file system here.
-		if err := t.ids.shift(m, false); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
-			return nil, errors.Join(err, m.Close())
-		}
-		return m, nil
-	}
-	base, err := clone("/")
-	if err != nil {
-		return placement{}, err
-	}
-	for _, path := range mounts {
-		if path == "/" || h.covered(path) {
-			continue
-		}
-		m, err := clone(path)
-		if err != nil { // hidden below another mount, or gone meanwhile
-			continue
-		}
-		st, err := stat(m)
-		if err != nil {
-			return placement{}, errors.Join(err, m.Close(), base.Close())
-		}
-		t.add(placement{target: path, name: "host root", mount: m, foreign: true, optional: true, file: st.Mode&unix.S_IFMT != unix.S_IFDIR})
-	}
-	return placement{name: "host root", mount: base, foreign: true}, nil
 }
 
 // covered tells whether path lies in what the host root never shows.
@@ -204,19 +226,24 @@ func (h hostRoot) plan(t *tree) error {
 			if err != nil {
 				return err
 			}
-			p.name, p.optional = fmt.Sprintf("toolchain %q", path), true
+			p.name, p.optional, p.implied = fmt.Sprintf("toolchain %q", path), true, true
 			t.add(p)
 		}
 	}
 	if err := h.planCwd(t, homes); err != nil {
 		return err
 	}
-	if h.runtimeDir != "" && !h.covered(h.runtimeDir) {
-		if err := add(h.runtimeDir, tmpfsOptions{mode: 0}, placement{readOnly: true}); err != nil {
-			return err
-		}
+	if h.runtimeDir == "" {
+		return nil
 	}
-	return nil
+	real, err := filepath.EvalSymlinks(h.runtimeDir)
+	if err != nil {
+		return err
+	}
+	p, err := t.newCover(real, false)
+	p.implied = true
+	t.add(p)
+	return err
 }
 
 // homes returns the real paths of the homes that become private.
@@ -237,7 +264,12 @@ func (h hostRoot) homes() []string {
 			return d.path == real
 		})
 		// A home of / or /proc is no home; its content is dealt with anyway.
-		if real == "/" || isPrivate || isBelow(real, "/proc") || isBelow(real, "/dev") || isBelow(real, "/sys") || slices.Contains(out, real) {
+		if isPrivate || isBelow(real, "/proc") || isBelow(real, "/dev") || isBelow(real, "/sys") || slices.Contains(out, real) {
+			continue
+		}
+		// Nor is one that holds the system's programs: Debian's user "bin" has
+		// /bin, "daemon" has /usr/sbin.
+		if slices.ContainsFunc(systemDirs[:], func(dir string) bool { return isBelow(dir, real) }) {
 			continue
 		}
 		out = append(out, real)
@@ -268,61 +300,63 @@ func (h hostRoot) planCwd(t *tree, homes []string) error {
 	if err != nil {
 		return err
 	}
-	p.name = fmt.Sprintf("working directory %q", cwd)
+	p.name, p.implied = fmt.Sprintf("working directory %q", cwd), true
 	t.add(p)
 	return nil
 }
 
-// cover returns something empty of the kind that path is, which nobody inside
-// can look into.
-func (t *tree) cover(path string) (placement, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return placement{}, err
+// newCover returns something empty, a file or a directory, which nobody inside
+// can look into; it is mounted on what is at path, if anything.
+func (t *tree) newCover(path string, file bool) (placement, error) {
+	p := placement{target: path, name: fmt.Sprintf("cover of %q", path), file: file, cover: true}
+	var err error
+	if file {
+		p.mount, err = t.file("empty"+strconv.Itoa(len(t.placements)), nil, 0)
+	} else {
+		p.mount, err = newTmpfs(tmpfsOptions{mode: 0}, attrNoExec)
+		p.readOnly = true
 	}
-	if fi.IsDir() {
-		m, err := newTmpfs(tmpfsOptions{mode: 0}, attrNoExec)
-		return placement{target: path, mount: m, readOnly: true}, err
-	}
-	m, err := t.file("empty", nil, 0)
-	return placement{target: path, mount: m, file: true}, err
+	return p, err
 }
 
-// hostTree returns the placement that shows a host path at its own path.
+// hostTree returns the placement that shows what is at path on the host at the
+// same path.
 func hostTree(t *tree, path string, readOnly bool) (placement, error) {
-	m, err := cloneTree(path)
+	f, err := os.OpenFile(path, unix.O_PATH, 0)
 	if err != nil {
 		return placement{}, err
 	}
-	p, err := t.hostMount(m, readOnly)
-	if err != nil {
-		return placement{}, errors.Join(err, m.Close())
-	}
+	defer f.Close()
+	p, err := t.hostMount(f, readOnly)
 	p.target = path
-	if !readOnly {
-		p.hostPath = path
-	}
-	return p, nil
+	return p, err
 }
 
-// hostMount turns a detached clone of a host tree into a placement without
-// target.
-func (t *tree) hostMount(m *os.File, readOnly bool) (placement, error) {
+// hostMount returns the placement, without a target, that shows f of the host.
+func (t *tree) hostMount(f *os.File, readOnly bool) (_ placement, err error) {
+	p := placement{foreign: readOnly}
+	if p.hostPath, err = os.Readlink(fdPath(f)); err != nil {
+		return placement{}, err
+	}
+	st, err := stat(f)
+	if err != nil {
+		return placement{}, err
+	}
+	p.file = st.Mode&unix.S_IFMT != unix.S_IFDIR
+	if p.mount, err = cloneFD(f); err != nil {
+		return placement{}, err
+	}
 	attrs := uint64(attrSafe)
 	if readOnly {
 		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
-	if err := setTree(m, attrs); err != nil {
-		return placement{}, err
+	if err := setTree(p.mount, attrs); err != nil {
+		return placement{}, errors.Join(err, p.mount.Close())
 	}
-	if err := t.ids.shift(m, true); err != nil {
-		return placement{}, &ShiftError{Path: m.Name(), Err: err}
+	if err := t.ids.shift(p.mount, true); err != nil {
+		return placement{}, errors.Join(&ShiftError{Path: f.Name(), Err: err}, p.mount.Close())
 	}
-	st, err := stat(m)
-	if err != nil {
-		return placement{}, err
-	}
-	return placement{mount: m, foreign: readOnly, file: st.Mode&unix.S_IFMT != unix.S_IFDIR}, nil
+	return p, nil
 }
 
 // ShiftError says that a host path cannot be shown to a sandbox that root

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,13 +47,16 @@ func planIDs(e userns.Entry, undo *closers) (idPlan, error) {
 	if e.Way != userns.Root || e.Userns == "identity" {
 		return idPlan{ids: current.Nested()}, nil
 	}
-	base, err := freeRange(e.RuntimeDir, undo)
+	base, err := freeRange(undo)
 	if err != nil {
 		return idPlan{}, fmt.Errorf("find a free range of ids: %w", err)
 	}
-	m := []userns.Range{{Inside: 0, Outside: base, Count: shiftCount}}
-	p := idPlan{ids: userns.IDs{UIDs: m, GIDs: m}, shifted: true}
-	if p.namespace, err = mappedNamespace(base); err != nil {
+	r := userns.Range{Inside: 0, Outside: base, Count: shiftCount}
+	if e.Userns == "single" {
+		r.Count = 1
+	}
+	p := idPlan{ids: userns.IDs{UIDs: []userns.Range{r}, GIDs: []userns.Range{r}}, shifted: true}
+	if p.namespace, err = mappedNamespace(r); err != nil {
 		return idPlan{}, fmt.Errorf("make a user namespace for idmapped mounts: %w", err)
 	}
 	undo.add(p.namespace.Close)
@@ -119,11 +123,52 @@ func (p idPlan) shift(tree *os.File, recursive bool) error {
 	return setattr(tree, flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(p.namespace.Fd())})
 }
 
+// asRoot calls make, which creates files, as the sandbox's uid 0: in an idmapped
+// mount our own ids do not exist (EOVERFLOW). It keeps our capabilities.
+func (p idPlan) asRoot(make func() error) error {
+	if !p.shifted {
+		return make()
+	}
+	// The file system ids and the securebits are those of a thread.
+	runtime.LockOSThread()
+	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil {
+		return os.NewSyscallError("prctl(PR_GET_SECUREBITS)", err)
+	}
+	const keepCaps = 1 << 2 // SECBIT_NO_SETUID_FIXUP, capabilities(7)
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits)|keepCaps, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_SECUREBITS)", err)
+	}
+	uid, gid := p.root()
+	oldUID, err := unix.SetfsuidRetUid(uid)
+	if err != nil {
+		return os.NewSyscallError("setfsuid", err)
+	}
+	oldGID, err := unix.SetfsgidRetGid(gid)
+	if err != nil {
+		return os.NewSyscallError("setfsgid", err)
+	}
+	err = make()
+	if err := errors.Join(unix.Setfsgid(oldGID), unix.Setfsuid(oldUID),
+		unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits), 0, 0, 0)); err != nil {
+		return fmt.Errorf("take back file system ids: %w", err)
+	}
+	runtime.UnlockOSThread() // a thread that is not as it was is used by nobody else
+	return err
+}
+
 // freeRange returns the first id of a range that no /etc/sub[ug]id line and no
-// other sandbox has; the claim is a lock in the runtime directory.
-func freeRange(runtimeDir string, undo *closers) (int64, error) {
-	dir := filepath.Join(runtimeDir, "ids")
+// other sandbox has. The claim is a locked file that all of root's sandboxes
+// see.
+func freeRange(undo *closers) (int64, error) {
+	if err := makeMountsDir(); err != nil {
+		return 0, err
+	}
+	dir := filepath.Join(mountsDir, "ids")
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return 0, err
+	}
+	if err := sweepClaims(dir); err != nil {
 		return 0, err
 	}
 	taken, err := subidRanges()
@@ -142,7 +187,7 @@ func freeRange(runtimeDir string, undo *closers) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		if !claimed(f) {
 			f.Close()
 			continue
 		}
@@ -150,6 +195,41 @@ func freeRange(runtimeDir string, undo *closers) (int64, error) {
 		return base, nil
 	}
 	return 0, errors.New("100 random ranges were all in use")
+}
+
+// claimed takes the lock of a claim. False: somebody else has it, or has
+// removed the file since it was opened.
+func claimed(f *os.File) bool {
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false
+	}
+	st, err := stat(f)
+	return err == nil && st.Nlink > 0
+}
+
+// sweepClaims removes the claims of sandboxes that were killed.
+func sweepClaims(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its owner was faster
+		}
+		if err != nil {
+			return err
+		}
+		if claimed(f) {
+			err = os.Remove(path)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // subidRanges reads what the administrator has given away.
@@ -178,9 +258,9 @@ func subidRanges() ([]userns.Range, error) {
 	return out, nil
 }
 
-// mappedNamespace returns a user namespace with 65536 ids from base on: a
-// descriptor keeps it when the process that made it has left.
-func mappedNamespace(base int64) (*os.File, error) {
+// mappedNamespace returns a user namespace with the ids of r: a descriptor
+// keeps it when the process that made it has left.
+func mappedNamespace(r userns.Range) (*os.File, error) {
 	prog, err := stage.Open()
 	if err != nil {
 		return nil, err
@@ -192,7 +272,7 @@ func mappedNamespace(base int64) (*os.File, error) {
 	}
 	defer stdin.Close()
 	defer hold.Close()
-	m := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(base), Size: shiftCount}}
+	m := []syscall.SysProcIDMap{{ContainerID: int(r.Inside), HostID: int(r.Outside), Size: int(r.Count)}}
 	p, err := os.StartProcess(fdPath(prog), []string{"sandbox", "block"}, &os.ProcAttr{
 		Files: []*os.File{stdin},
 		Env:   []string{},

@@ -17,15 +17,10 @@ func (c *creation) planMount(ctx context.Context, m Mount) error {
 		return fmt.Errorf("mount %q: %w", m.String(), err)
 	}
 	p.name = fmt.Sprintf("mount %q", m.String())
+	p.asked, p.whole = true, m.Type == MountBind
 	p.target = filepath.Clean(m.Target)
 	if !filepath.IsAbs(p.target) {
 		p.target = filepath.Join("/", c.cwd, p.target)
-	}
-	if err := notOurs(p.target); err != nil {
-		return errors.Join(fmt.Errorf("%s: target %q: %w", p.name, p.target, err), p.mount.Close())
-	}
-	if p.target == "/" {
-		return errors.Join(fmt.Errorf("%s: invalid mount target %q", p.name, "/"), p.mount.Close())
 	}
 	c.tree.add(p)
 	return nil
@@ -35,8 +30,15 @@ func (c *creation) prepareMount(ctx context.Context, m Mount) (placement, error)
 	switch {
 	case m.Output != "":
 		return placement{}, fmt.Errorf("output=%s: keeping results %w", m.Output, ErrLater)
+	case m.Type == MountBind && m.From.Kind == "" && m.Throwaway:
+		f, err := os.OpenFile(m.Source, unix.O_PATH, 0)
+		if err != nil {
+			return placement{}, err
+		}
+		defer f.Close()
+		return c.throwaway(f)
 	case m.Type == MountBind && m.From.Kind == "":
-		return c.hostBind(m)
+		return hostTree(c.tree, m.Source, !m.Writable())
 	case m.Type == MountBind:
 		return c.fromBind(ctx, m)
 	case m.Type == MountTmpfs:
@@ -45,43 +47,32 @@ func (c *creation) prepareMount(ctx context.Context, m Mount) (placement, error)
 	return placement{}, fmt.Errorf("type %s: this type of mount %w", m.Type, ErrLater)
 }
 
-// hostBind is a bind of a host path.
-func (c *creation) hostBind(m Mount) (placement, error) {
-	f, err := os.OpenFile(m.Source, unix.O_PATH, 0)
+// throwaway shows f and keeps writes for the run only.
+func (c *creation) throwaway(f *os.File) (placement, error) {
+	st, err := stat(f)
 	if err != nil {
 		return placement{}, err
 	}
-	defer f.Close()
-	if m.Throwaway {
-		return c.throwaway(f)
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		mount, err := c.overlay(f, nil)
+		return placement{mount: mount}, err
 	}
-	clone, err := cloneFD(f)
+	// Overlays are made of directories: that of f, of which only f is shown.
+	path, err := os.Readlink(fdPath(f))
 	if err != nil {
 		return placement{}, err
 	}
-	p, err := c.tree.hostMount(clone, !m.Writable())
-	if err != nil {
-		return placement{}, errors.Join(err, clone.Close())
-	}
-	if m.Writable() {
-		if p.hostPath, err = os.Readlink(fdPath(f)); err != nil {
-			return placement{}, errors.Join(err, clone.Close())
-		}
-	}
-	return p, nil
-}
-
-// throwaway shows the directory dir and keeps writes for the run only.
-func (c *creation) throwaway(dir *os.File) (placement, error) {
-	st, err := stat(dir)
+	dir, err := os.OpenFile(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return placement{}, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return placement{}, fmt.Errorf("%q is not a directory: only a directory can have a throw-away layer", dir.Name())
-	}
+	defer dir.Close()
 	mount, err := c.overlay(dir, nil)
-	return placement{mount: mount}, err
+	if err != nil {
+		return placement{}, err
+	}
+	mount, err = c.subMount(mount, filepath.Base(path))
+	return placement{mount: mount, file: true}, err
 }
 
 // fromBind is a bind of another tree: a directory or an archive.
@@ -101,15 +92,7 @@ func (c *creation) fromBind(ctx context.Context, m Mount) (placement, error) {
 		if m.Writable() {
 			return c.throwaway(sub)
 		}
-		clone, err := cloneFD(sub)
-		if err != nil {
-			return placement{}, err
-		}
-		p, err := c.tree.hostMount(clone, true)
-		if err != nil {
-			return placement{}, errors.Join(err, clone.Close())
-		}
-		return p, nil
+		return c.tree.hostMount(sub, true)
 	case RootTar:
 		mount, err := c.unpack(ctx, m.From)
 		if err != nil {
@@ -204,36 +187,45 @@ func (c *creation) tmpfsMount(m Mount) (placement, error) {
 
 // planPaths adds --ro, --rw and --hide: host paths at their own paths.
 func (c *creation) planPaths() error {
-	t, view := c.tree, c.spec.Host
+	view := c.spec.Host
 	for _, set := range []struct {
-		flag     string
-		paths    []string
-		readOnly bool
-	}{{"--ro", view.Show, true}, {"--rw", view.Writable, false}} {
+		flag  string
+		paths []string
+		place func(path string) (placement, error)
+	}{
+		{"--ro", view.Show, func(path string) (placement, error) { return hostTree(c.tree, path, true) }},
+		{"--rw", view.Writable, func(path string) (placement, error) { return hostTree(c.tree, path, false) }},
+		{"--hide", view.Hide, c.hidden},
+	} {
 		for _, path := range set.paths {
-			real, err := filepath.EvalSymlinks(path)
-			if err != nil {
-				return fmt.Errorf("%s %q: %w", set.flag, path, errors.Unwrap(err))
-			}
-			p, err := hostTree(t, real, set.readOnly)
+			p, err := set.place(path)
 			if err != nil {
 				return fmt.Errorf("%s %q: %w", set.flag, path, err)
 			}
-			p.name = fmt.Sprintf("%s %q", set.flag, path)
-			t.add(p)
+			p.name, p.asked, p.whole = fmt.Sprintf("%s %q", set.flag, path), true, true
+			c.tree.add(p)
 		}
-	}
-	for _, path := range view.Hide {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			return fmt.Errorf("--hide %q: %w", path, errors.Unwrap(err))
-		}
-		p, err := t.cover(real)
-		if err != nil {
-			return fmt.Errorf("--hide %q: %w", path, err)
-		}
-		p.name = fmt.Sprintf("--hide %q", path)
-		t.add(p)
 	}
 	return nil
+}
+
+// hidden returns the cover of a path of the root. That of the host root is not
+// assembled yet, but what it shows is at the same path on the host.
+func (c *creation) hidden(path string) (placement, error) {
+	var f *os.File
+	var err error
+	if c.spec.Root.Kind == RootHost {
+		f, err = os.OpenFile(path, unix.O_PATH, 0)
+	} else {
+		f, err = openInRoot(c.tree.root, path, unix.O_PATH)
+	}
+	if err != nil {
+		return placement{}, err
+	}
+	defer f.Close()
+	st, err := stat(f)
+	if err != nil {
+		return placement{}, err
+	}
+	return c.tree.newCover(path, st.Mode&unix.S_IFMT != unix.S_IFDIR)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,7 @@ var ErrLater = errors.New("comes later")
 type layers struct {
 	home string // the data directory, or "": there is none
 	id   string
-	undo *closers
+	undo closers // for after everything has been unmounted
 
 	dir string
 	n   int
@@ -40,7 +41,7 @@ func (l *layers) newDir() (string, error) {
 			}
 			return "", fmt.Errorf("make the layer directory: %w", err)
 		}
-		dir, err := claimDir(all, l.id, l.undo)
+		dir, err := claimDir(all, l.id, &l.undo)
 		if err != nil {
 			return "", fmt.Errorf("make the layer directory: %w", err)
 		}
@@ -90,23 +91,7 @@ func (c *creation) dirBase(ctx context.Context) (placement, error) {
 		return placement{}, err
 	}
 	if c.spec.RootWritable {
-		path, err := filepath.Abs(c.spec.Root.Path)
-		if err != nil {
-			return placement{}, err
-		}
-		if path, err = filepath.EvalSymlinks(path); err != nil {
-			return placement{}, err
-		}
-		m, err := cloneFD(dir)
-		if err != nil {
-			return placement{}, err
-		}
-		p, err := c.tree.hostMount(m, false)
-		if err != nil {
-			return placement{}, errors.Join(err, m.Close())
-		}
-		p.hostPath = path
-		return p, nil
+		return c.tree.hostMount(dir, false)
 	}
 	stubs, err := c.stubLayer()
 	if err != nil {
@@ -146,7 +131,13 @@ func (c *creation) stubLayer() (*os.File, error) {
 // tarBase unpacks the root of kind tar.
 func (c *creation) tarBase(ctx context.Context) (placement, error) {
 	m, err := c.unpack(ctx, c.spec.Root)
-	return placement{mount: m, readOnly: c.spec.RootReadOnly}, err
+	if err != nil {
+		return placement{}, err
+	}
+	if err := checkRootDir(m); err != nil {
+		return placement{}, errors.Join(err, m.Close())
+	}
+	return placement{mount: m, readOnly: c.spec.RootReadOnly}, nil
 }
 
 // scratchBase makes an empty root in memory.
@@ -157,7 +148,7 @@ func (c *creation) scratchBase() (placement, error) {
 }
 
 // unpack returns a detached mount of the archive's tree, ours to write to.
-func (c *creation) unpack(ctx context.Context, root Root) (*os.File, error) {
+func (c *creation) unpack(ctx context.Context, root Root) (_ *os.File, err error) {
 	var in io.Reader = c.engine.Stdin
 	if !root.Stdin() {
 		f, err := os.Open(root.Path)
@@ -173,15 +164,17 @@ func (c *creation) unpack(ctx context.Context, root Root) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var mount *os.File
+	var mount, dir *os.File
+	defer func() {
+		if err != nil && mount != nil {
+			err = errors.Join(err, mount.Close())
+		}
+	}()
 	if base == "" { // no disk: in memory
 		if mount, err = newTmpfs(tmpfsOptions{mode: 0o755}, attrSafe); err != nil {
 			return nil, err
 		}
 		c.noticeMemory()
-	}
-	var dir *os.File
-	if mount != nil {
 		dir, err = reopen(mount)
 	} else {
 		dir, err = os.Open(base)
@@ -208,11 +201,11 @@ func (c *creation) unpack(ctx context.Context, root Root) (*os.File, error) {
 			return nil, err
 		}
 		if err := setTree(mount, attrSafe); err != nil {
-			return nil, errors.Join(err, mount.Close())
+			return nil, err
 		}
 	}
 	if err := c.ids.shift(mount, true); err != nil {
-		return nil, errors.Join(&ShiftError{Path: base, Err: err}, mount.Close())
+		return nil, &ShiftError{Path: base, Err: err}
 	}
 	return mount, nil
 }
@@ -238,12 +231,35 @@ func (c *creation) overlay(dir, stubs *os.File) (_ *os.File, err error) {
 		return c.memoryOverlay(dir, stubs)
 	}
 	m, err := c.overlayOn(dir, stubs, base)
+	if errors.Is(err, unix.EINVAL) {
+		if err := noMountsBelow(dir); err != nil {
+			return nil, err
+		}
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EREMOTE) {
 		// The file system of our data cannot carry an upper layer (NFS,
 		// another overlay): memory can.
 		return c.memoryOverlay(dir, stubs)
 	}
 	return m, err
+}
+
+// noMountsBelow refuses a directory with mounts below it: the kernel makes no
+// overlay of it in a user namespace, where they would uncover what they hide.
+func noMountsBelow(dir *os.File) error {
+	path, err := os.Readlink(fdPath(dir))
+	if err != nil {
+		return err
+	}
+	all, err := mountPoints()
+	if err != nil {
+		return err
+	}
+	below := slices.DeleteFunc(all, func(m string) bool { return m == path || !isBelow(m, path) })
+	if len(below) == 0 {
+		return nil
+	}
+	return fmt.Errorf("a layer over %q cannot be made: other file systems are mounted at %q", path, below)
 }
 
 // memoryOverlay is overlay with the layer in a tmpfs.
@@ -302,8 +318,11 @@ func (c *creation) overlayOn(dir, stubs *os.File, base string) (*os.File, error)
 		return nil, err
 	}
 	upper := filepath.Join(base, "upper")
-	if err := errors.Join(os.Chown(upper, int(st.Uid), int(st.Gid)), os.Chmod(upper, os.FileMode(st.Mode&0o777))); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
-		return nil, err
+	if err := unix.Chown(upper, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		return nil, &os.PathError{Op: "chown", Path: upper, Err: err} // but when our namespace lacks the owner
+	}
+	if err := unix.Chmod(upper, st.Mode&0o7777); err != nil {
+		return nil, &os.PathError{Op: "chmod", Path: upper, Err: err}
 	}
 	// Short descriptor paths: mountinfo inside shows them.
 	lowers := fdPath(lower)
@@ -326,20 +345,17 @@ func (c *creation) shiftedLower(dir *os.File, base string) (*os.File, error) {
 	if err := os.Mkdir(at, 0o755); err != nil {
 		return nil, err
 	}
-	m, err := cloneFD(dir)
+	p, err := c.tree.hostMount(dir, true)
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
-	if _, err := c.tree.hostMount(m, true); err != nil {
-		return nil, err
-	}
+	defer p.mount.Close()
 	dst, err := os.OpenFile(at, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer dst.Close()
-	if err := attach(m, dst); err != nil {
+	if err := attach(p.mount, dst); err != nil {
 		return nil, err
 	}
 	return os.OpenFile(at, unix.O_PATH|unix.O_DIRECTORY, 0)

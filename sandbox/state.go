@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -41,15 +41,20 @@ type status struct {
 
 type unixStat = syscall.Stat_t
 
-var idPattern = regexp.MustCompile(`^[a-z0-9]{12}$`)
+// isID tells whether name can be a sandbox's id.
+func isID(name string) bool { return len(name) == idLength && strings.Trim(name, idLetters) == "" }
+
+const (
+	idLetters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	idLength  = 12
+)
 
 // newID returns a fresh sandbox id: 12 of [a-z0-9], 62 bits.
 func newID() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	b := make([]byte, 12)
+	b := make([]byte, idLength)
 	rand.Read(b)
 	for i := range b {
-		b[i] = letters[int(b[i])%len(letters)]
+		b[i] = idLetters[int(b[i])%len(idLetters)]
 	}
 	return string(b)
 }
@@ -122,16 +127,23 @@ func (st state) claim(name string, undo *closers) error {
 // an id of its own and cannot pass the 0700 directories above our state.
 const mountsDir = "/run/sandbox"
 
-func sharedMountDir(id string, undo *closers) (string, error) {
+func makeMountsDir() error {
 	if err := os.Mkdir(mountsDir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+		return err
 	}
 	fi, err := os.Lstat(mountsDir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if st, ok := fi.Sys().(*unixStat); !fi.IsDir() || !ok || st.Uid != 0 || fi.Mode().Perm()&0o022 != 0 {
-		return "", fmt.Errorf("use %q for mount points: it must be a directory that only root can write to", mountsDir)
+		return fmt.Errorf("use %q for mount points: it must be a directory that only root can write to", mountsDir)
+	}
+	return nil
+}
+
+func sharedMountDir(id string, undo *closers) (string, error) {
+	if err := makeMountsDir(); err != nil {
+		return "", err
 	}
 	dir := filepath.Join(mountsDir, id)
 	if err := os.Mkdir(dir, 0o711); err != nil {
@@ -149,7 +161,7 @@ func sweep(runtimeDir, name string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !idPattern.MatchString(e.Name()) {
+		if !e.IsDir() || !isID(e.Name()) {
 			continue
 		}
 		dir := filepath.Join(runtimeDir, e.Name())
@@ -194,7 +206,7 @@ func claimDir(all, id string, undo *closers) (string, error) {
 			return "", err
 		}
 		for _, e := range entries {
-			if e.IsDir() && idPattern.MatchString(e.Name()) && !lives(filepath.Join(all, e.Name())) {
+			if e.IsDir() && isID(e.Name()) && !lives(filepath.Join(all, e.Name())) {
 				if err := removeTree(filepath.Join(all, e.Name())); err != nil {
 					return "", err
 				}
@@ -228,11 +240,12 @@ func lockDir(dir string, undo *closers) error {
 	return nil
 }
 
-// lives tells whether the lock in dir is held.
+// lives tells whether the lock in dir is held. Only what is known to be free
+// counts as dead.
 func lives(dir string) bool {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
 	if err != nil {
-		return false
+		return !errors.Is(err, os.ErrNotExist)
 	}
 	defer lock.Close()
 	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,19 @@ type FileError struct {
 // Error names the number.
 func (e *FileError) Error() string {
 	return fmt.Sprintf("pass descriptor %d: %s", e.Number, e.Why)
+}
+
+// kernelFiles are file systems whose regular files are no data: what is read
+// there tells of the host, what is written is a request to the kernel. Several
+// are mounted below /proc and /sys, the others have no path.
+var kernelFiles = []int64{
+	unix.AAFS_MAGIC, unix.BINFMTFS_MAGIC, unix.BPF_FS_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.CGROUP_SUPER_MAGIC,
+	unix.DEBUGFS_MAGIC, unix.DMA_BUF_MAGIC, unix.EFIVARFS_MAGIC, unix.GUEST_MEMFD_MAGIC, unix.NSFS_MAGIC,
+	unix.PID_FS_MAGIC, unix.PSTOREFS_MAGIC, unix.RDTGROUP_SUPER_MAGIC, unix.SECURITYFS_MAGIC, unix.SELINUX_MAGIC,
+	unix.SMACK_MAGIC, unix.TRACEFS_MAGIC, unix.XENFS_SUPER_MAGIC,
+	0x19800202, // MQUEUE_MAGIC, ipc/mqueue.c
+	0x62656570, // CONFIGFS_MAGIC, fs/configfs/mount.c
+	0x65735543, // FUSE_CTL_SUPER_MAGIC, fs/fuse/control.c
 }
 
 // passFile checks what f is and returns what the process gets for it: f
@@ -49,6 +63,9 @@ func passFile(number int, f *os.File) (*os.File, error) {
 	if fs.Type == unix.PROC_SUPER_MAGIC || fs.Type == unix.SYSFS_MAGIC {
 		return nil, &FileError{number, "it is a file of /proc or /sys"}
 	}
+	if slices.Contains(kernelFiles, fs.Type) {
+		return nil, &FileError{number, "it is an object of the kernel (a namespace, a message queue, a process, a control group or the like)"}
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO, unix.S_IFSOCK:
 		return f, nil
@@ -79,7 +96,8 @@ func passRegular(f *os.File, st unix.Stat_t, flags int) (*os.File, error) {
 	if flags&unix.O_ACCMODE != unix.O_RDONLY {
 		return f, nil
 	}
-	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err == nil && seals&unix.F_SEAL_WRITE != 0 {
+	const constant = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err == nil && seals&constant == constant {
 		return f, nil // a sealed memfd
 	}
 	if st.Nlink == 0 {
@@ -97,6 +115,14 @@ func passRegular(f *os.File, st unix.Stat_t, flags int) (*os.File, error) {
 	}
 	mount := os.NewFile(uintptr(fd), path)
 	defer mount.Close()
+	// Before it is opened: the path may have come to name a FIFO meanwhile.
+	same := func(g *os.File) bool {
+		got, err := stat(g)
+		return err == nil && got.Dev == st.Dev && got.Ino == st.Ino
+	}
+	if !same(mount) {
+		return nil, nil
+	}
 	if err := setTree(mount, attrSafe|unix.MOUNT_ATTR_RDONLY); err != nil {
 		return nil, nil
 	}
@@ -106,8 +132,7 @@ func passRegular(f *os.File, st unix.Stat_t, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, nil
 	}
-	got, err := stat(again)
-	if err != nil || got.Dev != st.Dev || got.Ino != st.Ino {
+	if !same(again) {
 		again.Close()
 		return nil, nil
 	}

@@ -89,11 +89,7 @@ func (sb *Sandbox) Start(ctx context.Context, p Process) (_ *Task, err error) {
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := sb.prepare()
-	if err != nil {
-		return nil, err
-	}
-	t.ct, err = prepared.Start(runc.Process{
+	t.ct, err = sb.startPid1(ctx, runc.Process{
 		Args: p.Args, Env: sb.environment(p), Cwd: sb.cwd,
 		UID: sb.user.UID, GID: sb.user.GID, Groups: sb.user.Groups,
 		Caps: caps, Umask: 0o022, Rlimits: limits,

@@ -37,9 +37,11 @@ type placement struct {
 	// owner has what we make in it; nil: the sandbox's uid 0.
 	owner *User
 
-	// asked: the caller named what is to be seen here. Then implied mounts,
-	// the working directory and toolchains, stay away.
-	asked, implied bool
+	// asked: the caller named the target.
+	asked bool
+	// whole: it is all that the caller wants to see at its target, so implied
+	// mounts (the working directory, toolchains) are left out in it.
+	whole, implied bool
 }
 
 // tree assembles a root: one base mount, and placements on it. All of it is
@@ -111,18 +113,17 @@ func (t *tree) attachAll() error {
 	for len(t.placements) > 0 {
 		p := t.placements[0]
 		t.placements = t.placements[1:]
-		var err error
-		if len(t.placements) == 0 || t.placements[0].target != p.target {
-			if err = t.attachOne(p); err == nil {
+		replaced := len(t.placements) > 0 && t.placements[0].target == p.target
+		if !replaced {
+			err := t.attachOne(p)
+			if err == nil {
 				continue
 			}
+			if !errors.Is(err, errLeftOut) {
+				return errors.Join(fmt.Errorf("%s: %w", p.name, err), p.mount.Close())
+			}
 		}
-		if err != errLeftOut && err != nil {
-			err = fmt.Errorf("%s: %w", p.name, err)
-		} else {
-			err = nil
-		}
-		if err := errors.Join(err, p.mount.Close()); err != nil {
+		if err := p.mount.Close(); err != nil {
 			return err
 		}
 	}
@@ -133,7 +134,7 @@ func (t *tree) attachAll() error {
 var errLeftOut = errors.New("left out")
 
 func (t *tree) attachOne(p placement) error {
-	if p.implied && t.under(p.target).asked {
+	if p.implied && t.under(p.target).whole {
 		return errLeftOut
 	}
 	dst, err := t.mountPoint(p)
@@ -167,16 +168,18 @@ func (t *tree) coverOwn() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range slices.Clone(t.placements) {
+	base := t.base
+	base.target = "/"
+	for _, p := range append(slices.Clone(t.placements), base) {
+		if p.hostPath != "" && isBelow(p.hostPath, own) {
+			return fmt.Errorf("%s: %q belongs to sandbox itself", p.name, p.hostPath)
+		}
 		if p.hostPath == "" || !isBelow(own, p.hostPath) {
 			continue
 		}
 		rel, err := filepath.Rel(p.hostPath, own)
 		if err != nil {
 			return err
-		}
-		if rel == "." {
-			return fmt.Errorf("%s: %q belongs to sandbox itself", p.name, p.hostPath)
 		}
 		c, err := t.newCover(filepath.Join(p.target, rel), false)
 		if err != nil {

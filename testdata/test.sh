@@ -59,8 +59,8 @@ rm -f "$(there $results)"*
 pass "what this machine can do"
 asTester bin/sandbox doctor || true # the tests decide; this is to read
 
-pass "layering"
-bin/testrun -label static -out "$own/static" -only "$module" -run '^TestLayering' bin/test/list || failed=1
+pass "layering, documentation"
+bin/testrun -label static -out "$own/static" -only "$module" -run '^Test(Layering|Docs)' bin/test/list || failed=1
 
 pass "unit tests$([ -z "$copy" ] || echo " as $user")"
 asTester bin/testrun -label unit -out $results.unit -not "$module" bin/test/list || failed=1

@@ -49,6 +49,16 @@ func usageLine(kctx *kong.Context, err error) string {
 	return fmt.Sprintf("usage: sandbox %s [flags]  (\"sandbox %s --help\" lists them)", name, name)
 }
 
+// Help is shown below the first line of "sandbox run --help": kong does not
+// know of ROOT and COMMAND.
+func (*runCmd) Help() string {
+	return `sandbox run [flags] [ROOT] [--] COMMAND...
+
+ROOT is host (the default), dir:PATH, ./PATH, /PATH, tar:FILE, - or scratch; with
+-- first there is none. Flags end at the first word that is none. More: sandbox
+help exit|mounts|roots|env.`
+}
+
 // helpCmd is "sandbox help".
 type helpCmd struct {
 	Topic string `arg:"" optional:"" help:"A command, or one of: exit, mounts, roots, env."`
@@ -90,19 +100,22 @@ var topics = map[string]string{
   128+n   the command was killed by signal n
 
 A command may itself exit with one of these. --result-file F tells them apart:
-{"exitCode":...,"signal":...,"reason":"exit|signal|timeout|denied|internal"}
+{"exitCode":...,"signal":...,"reason":"exit|signal|timeout|denied|internal",...}
+"sandbox doctor" exits 0 (all is ok), 1 (works, with less) or 2 (run cannot work).
 `,
 	"mounts": `Mounts
 
   --mount type=bind,src=PATH,dst=PATH[,rw]     a host path, read-only unless rw
-  --mount type=bind,from=dir:D|tar:T|-,dst=P   a directory or an archive
+  --mount type=bind,from=dir:D|tar:T|-,dst=P   a directory or an archive;
+                                               src= is a path inside of it
   --mount type=tmpfs,dst=P[,size=,mode=,uid=,gid=]
   -v SRC:DST[:ro|rw|O]    a bind; O sends writes to a layer that is thrown away
   --tmpfs DST[:size=64m,mode=1777]
 
 Binds are recursive and read-only unless "rw" is said; with from=, rw writes to
 a layer that is thrown away. Mounts are always nosuid and nodev. A later mount on
-the same target replaces the earlier one; parents are mounted first. The types
+the same target replaces the earlier one; parents are mounted first. A missing
+target is made where the sandbox may write, and directly below /. The types
 cache, secret and ssh come later.
 `,
 	"roots": `Roots
@@ -124,6 +137,10 @@ Every flag has a variable, SANDBOX_ and its name in capitals with _ for -, such 
 SANDBOX_TIMEOUT=5m. Flags that widen what a sandbox may do have none: --allow,
 --rw, --rw-root, --ro, --mount, -v, --secret, --ssh, --fd, --network, --security,
 --seccomp, --cap-add. SANDBOX_USERNS does not take "identity".
+A flag on the command line replaces its variable, for lists as a whole.
 NO_COLOR, XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_DATA_HOME and CI are honoured.
+
+Into the sandbox go PATH, HOME, HOSTNAME and with a terminal TERM, then what
+--env-file and -e say. Nothing else of your environment does.
 `,
 }

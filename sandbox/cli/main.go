@@ -14,6 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
+
+	"sandbox.example/sandbox/userns"
 )
 
 // globals are the flags that belong to every command.
@@ -58,6 +60,15 @@ func Main(args []string) int {
 		return codeInternal
 	}
 	env := &environment{out: os.Stdout, log: &messages{w: os.Stderr}}
+	code := env.run(args)
+	if err := userns.Entered().Leave(); err != nil {
+		return env.fail(fmt.Errorf("remove the runtime directory of this run: %w", err))
+	}
+	return code
+}
+
+// run is Main but for what comes after every command.
+func (env *environment) run(args []string) int {
 	var g globals
 	parser, err := newParser(&g, args)
 	if err != nil {
@@ -65,15 +76,16 @@ func Main(args []string) int {
 	}
 	flags, rest, dashes := splitCommand(parser.Model, args)
 	env.args, env.dashes = rest, dashes
+	env.log.json = wantsJSON(flags) // the parser's own errors come before its flags
 	kctx, err := parser.Parse(flags)
 	var shown *helpShown
 	if errors.As(err, &shown) {
 		return 0
 	}
-	env.log.quiet, env.log.json, env.log.verbose = g.Quiet, g.LogFormat == "json", g.Verbose
 	if err != nil {
 		return env.fail(&usageError{err: err, usage: usageLine(kctx, err)})
 	}
+	env.log.quiet, env.log.json, env.log.verbose = g.Quiet, g.LogFormat == "json", g.Verbose
 	cmd, ok := kctx.Selected().Target.Addr().Interface().(command)
 	if !ok {
 		return env.fail(fmt.Errorf("command %q: nothing to run", kctx.Command()))
@@ -83,6 +95,19 @@ func Main(args []string) int {
 		return env.fail(err)
 	}
 	return code
+}
+
+// wantsJSON tells whether args or the environment ask for messages as JSON.
+func wantsJSON(args []string) bool {
+	format := os.Getenv("SANDBOX_LOG_FORMAT")
+	for i, a := range args {
+		if value, ok := strings.CutPrefix(a, "--log-format="); ok {
+			format = value
+		} else if a == "--log-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
 }
 
 // command is what every leaf of the grammar does: it returns the exit code, or

@@ -126,6 +126,8 @@ func hintFor(err error) string {
 		return "its file system has no idmapped mounts: --userns=identity shows it, and maps the sandbox's root to the host's"
 	case errors.As(err, &name):
 		return "choose another --name, or stop that sandbox"
+	case errors.Is(err, sandbox.ErrUnreadable):
+		return "make the binary readable for you, or use a copy of it that is"
 	case errors.As(err, &limit):
 		return "raise your own limit first (ulimit -H), or ask for less"
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -91,10 +91,10 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
-
+// checkSandboxName tells whether name can be a sandbox's or a host's name.
 func checkSandboxName(name string) error {
-	if !namePattern.MatchString(name) {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	if len(name) == 0 || len(name) > 63 || strings.Trim(name, letters+"_.-") != "" || !strings.Contains(letters, name[:1]) {
 		return errors.New("a name is 1 to 63 of [a-zA-Z0-9_.-] and begins with a letter or digit")
 	}
 	return nil

@@ -20,48 +20,48 @@ import (
 // flags only (see splitCommand). Flags that widen what the sandbox may do have
 // no environment variable (env:"-").
 type runCmd struct {
-	Interactive bool `short:"i" help:"Connect a terminal's input."`
+	Interactive bool `short:"i" help:"Forward a terminal's input."`
 	TTY         bool `name:"tty" short:"t" help:"Give the command a terminal of its own."`
 
 	Env     []string `short:"e" sep:"none" placeholder:"K[=V]" help:"Set a variable, or copy it from the caller."`
-	EnvFile []string `sep:"none" placeholder:"FILE" help:"Set variables from a file of K=V lines."`
-	Workdir string   `short:"w" placeholder:"DIR" help:"Working directory; made if missing."`
+	EnvFile []string `sep:"none" placeholder:"FILE" help:"Set variables from a file of lines K=V or K."`
+	Workdir string   `short:"w" placeholder:"DIR" help:"Working directory; made if missing where the root can be written to."`
 	User    string   `short:"u" placeholder:"USER[:GROUP]" help:"Run as this user, looked up in the root."`
-	FD      []string `name:"fd" sep:"none" env:"-" placeholder:"N[=PATH]" help:"Pass descriptor N, or the file PATH, open for reading, as N."`
-	Ulimit  []string `sep:"none" placeholder:"NAME=SOFT[:HARD]" help:"Set a resource limit."`
+	FD      []string `name:"fd" sep:"none" env:"-" placeholder:"N[=PATH]" help:"Pass the caller's descriptor N, or open PATH for reading as N."`
+	Ulimit  []string `sep:"none" placeholder:"NAME=SOFT[:HARD]" help:"Set a resource limit, such as nofile=1024; -1 is none."`
 	Init    bool     `default:"true" negatable:"" help:"Run a small init as pid 1; --init=false makes the command pid 1."`
 
 	Timeout     string `placeholder:"DURATION" help:"End the command after this time; exit code 124."`
-	StopTimeout string `default:"10s" placeholder:"DURATION" help:"Time between TERM and KILL."`
+	StopTimeout string `default:"10s" placeholder:"DURATION" help:"Time between TERM and KILL (default ${default})."`
 	ResultFile  string `placeholder:"FILE" help:"Write exit code, signal and reason as JSON."`
 
 	Name     string `placeholder:"NAME" help:"Name of the sandbox."`
 	Hostname string `placeholder:"NAME" help:"Host name inside; default: the name or id."`
 
 	ReadOnly bool     `help:"No writable layer over the root."`
-	RWRoot   bool     `name:"rw-root" env:"-" help:"Write through to a dir: root."`
-	RO       []string `name:"ro" sep:"none" env:"-" placeholder:"PATH" help:"Show a host path at its own path."`
-	RW       []string `name:"rw" sep:"none" env:"-" placeholder:"PATH" help:"The same, for real writes."`
-	Hide     []string `sep:"none" placeholder:"PATH" help:"Cover a path with something empty."`
+	RWRoot   bool     `name:"rw-root" env:"-" help:"Write through to the directory of a dir: root."`
+	RO       []string `name:"ro" sep:"none" env:"-" placeholder:"PATH" help:"Show a host path at its own path, read-only."`
+	RW       []string `name:"rw" sep:"none" env:"-" placeholder:"PATH" help:"Show a host path at its own path, for real writes."`
+	Hide     []string `sep:"none" placeholder:"PATH" help:"Cover a path of the root with something empty."`
 
 	Mount  []string `sep:"none" env:"-" placeholder:"type=...,..." help:"Mount something; see sandbox help mounts."`
 	Volume []string `short:"v" sep:"none" env:"-" placeholder:"SRC:DST[:ro|rw|O]" help:"Bind a host path, read-only unless rw; O: writes are thrown away."`
-	Tmpfs  []string `sep:"none" placeholder:"DST[:OPTS]" help:"Mount memory."`
+	Tmpfs  []string `sep:"none" placeholder:"DST[:OPTS]" help:"Mount memory; options are size=, mode=, uid= and gid=."`
 	Secret []string `sep:"none" env:"-" placeholder:"id=..." help:"Pass a secret (comes later)."`
 	SSH    []string `name:"ssh" sep:"none" env:"-" placeholder:"ID[=SOCKET|KEY]" help:"Pass an ssh agent (comes later)."`
 
-	Network string   `env:"-" default:"none" placeholder:"none|host" help:"Network of the sandbox."`
+	Network string   `env:"-" default:"none" placeholder:"none|host" help:"Network of the sandbox (default ${default})."`
 	AddHost []string `sep:"none" placeholder:"NAME:IP" help:"Add a line to /etc/hosts."`
 
-	Allow    []string `sep:"none" env:"-" placeholder:"GRANT,..." help:"network.host, security.insecure, nesting."`
-	Security string   `env:"-" default:"sandbox" placeholder:"sandbox|insecure" help:"Security mode."`
+	Allow    []string `sep:"none" env:"-" placeholder:"GRANT,..." help:"Allow network.host, security.insecure or nesting."`
+	Security string   `env:"-" default:"sandbox" placeholder:"sandbox|insecure" help:"Security mode (default ${default})."`
 	Seccomp  string   `env:"-" placeholder:"FILE|unconfined" help:"Another seccomp profile (docker's JSON)."`
-	CapAdd   []string `env:"-" placeholder:"CAP,..." help:"Add capabilities."`
-	CapDrop  []string `placeholder:"CAP,..." help:"Drop capabilities; ALL drops every one."`
-	Require  []string `placeholder:"limits,fuse,subuid,mlock" help:"Fail when one of these is not there."`
+	CapAdd   []string `env:"-" placeholder:"CAP" help:"Add capabilities; beyond the default set with --allow security.insecure."`
+	CapDrop  []string `placeholder:"CAP" help:"Drop capabilities; ALL drops every one."`
+	Require  []string `placeholder:"WORD" help:"Fail when one of limits, fuse, subuid, mlock is not there."`
 
-	Userns string `default:"auto" placeholder:"auto|subuid|single|identity" help:"Way into the user namespace."`
-	Holder string `default:"auto" placeholder:"auto|off|DURATION" help:"How long the user namespace is kept for the next command."`
+	Userns string `default:"auto" placeholder:"auto|subuid|single|identity" help:"Way into the user namespace (default ${default})."`
+	Holder string `default:"auto" placeholder:"auto|off|DURATION" help:"How long the user namespace is kept for the next command (default ${default}: 15m)."`
 	DryRun bool   `help:"Print what would be run as JSON, and run nothing."`
 
 	implied bool // -it is implied
@@ -91,7 +91,9 @@ func (c *runCmd) run(ctx context.Context, env *environment) (int, error) {
 	}
 	err = c.start(ctx, env, p)
 	if result != nil {
-		err = errors.Join(err, result.write(err))
+		if werr := result.write(err); werr != nil {
+			err = errors.Join(err, werr)
+		}
 	}
 	var exit *sandbox.ExitError
 	if errors.As(err, &exit) && err == error(exit) {
@@ -107,7 +109,11 @@ func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err erro
 		return err
 	}
 	if entry.Way == userns.Single && c.Userns == "auto" {
-		env.log.detail("one id only: " + entry.Why)
+		say := env.log.detail
+		if entry.Broken {
+			say = env.log.notice
+		}
+		say("one id only: " + entry.Why)
 	}
 	eng := &sandbox.Engine{Entry: entry, DataDir: dataDir(), Stdin: os.Stdin, Notice: env.log.notice}
 	sb, err := eng.Create(ctx, p.Spec)
@@ -225,6 +231,9 @@ func (c *runCmd) planHost(p *plan) error {
 	p.Toolchains = sandbox.Toolchains()
 	s.Host.Home, s.Host.Path = os.Getenv("HOME"), os.Getenv("PATH")
 	cwd, err := os.Getwd()
+	if err == nil && c.Workdir != "" && !filepath.IsAbs(c.Workdir) {
+		s.Cwd = filepath.Join(cwd, c.Workdir) // as the caller's shell would see it
+	}
 	switch {
 	case err != nil && c.Workdir == "":
 		return withHint(fmt.Errorf("find the working directory: %w", err), "give one with -w")

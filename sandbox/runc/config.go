@@ -8,6 +8,7 @@
 package runc
 
 import (
+	"errors"
 	"os"
 
 	"github.com/opencontainers/cgroups"
@@ -33,7 +34,8 @@ type Config struct {
 	HostNetwork bool // the caller's network namespace; else a new one with loopback up
 	Unmasked    bool // leave all of /proc and /sys visible and writable
 	Nesting     bool // allow user namespaces inside
-	OuterProc   bool // no new proc can be mounted here: bind the one we see
+	OuterProc   bool // no new proc can be mounted here: the tree has the one that we see
+	OuterSys    bool // the same for sysfs
 }
 
 // Process describes pid 1.
@@ -80,6 +82,7 @@ func (c Config) libcontainer() *configs.Config {
 		Rootfs:          c.Rootfs,
 		Hostname:        c.Hostname,
 		NoNewPrivileges: true,
+		NoNewKeyring:    keyringsRefused(),
 		RootlessCgroups: true,
 		Cgroups:         &cgroups.Cgroup{Name: c.ID, Rootless: true, Resources: &cgroups.Resources{}},
 		Namespaces: configs.Namespaces{
@@ -89,28 +92,36 @@ func (c Config) libcontainer() *configs.Config {
 		UIDMappings: idMaps(c.UIDs),
 		GIDMappings: idMaps(c.GIDs),
 	}
-	proc := &configs.Mount{Source: "proc", Device: "proc", Destination: "/proc", Flags: safe}
-	if c.OuterProc {
-		proc = &configs.Mount{Source: "/proc", Device: "bind", Destination: "/proc", Flags: unix.MS_BIND | unix.MS_REC | safe}
+	if !c.OuterProc {
+		out.Mounts = append(out.Mounts, &configs.Mount{Source: "proc", Device: "proc", Destination: "/proc", Flags: safe})
 	}
-	out.Mounts = []*configs.Mount{
-		proc,
+	out.Mounts = append(out.Mounts, []*configs.Mount{
 		{Source: c.Dev, Device: "bind", Destination: "/dev", Flags: unix.MS_BIND | unix.MS_REC},
 		{Source: "mqueue", Device: "mqueue", Destination: "/dev/mqueue", Flags: safe},
-	}
+	}...)
 	if !c.HostNetwork { // a sysfs shows, and belongs to, its network namespace
 		out.Namespaces = append(out.Namespaces, configs.Namespace{Type: configs.NEWNET})
 		out.Networks = []*configs.Network{{Type: "loopback"}}
+	}
+	if !c.HostNetwork && !c.OuterSys {
 		out.Mounts = append(out.Mounts, &configs.Mount{Source: "sysfs", Device: "sysfs", Destination: "/sys", Flags: safe | unix.MS_RDONLY})
 	}
 	if !c.Unmasked {
 		out.MaskPaths = maskedPaths
 		out.ReadonlyPaths = readonlyPaths
 	}
-	if !c.Nesting {
+	if !c.Nesting && !c.OuterProc { // that one is read-only; the filter still refuses nesting
 		out.Sysctl = map[string]string{"user.max_user_namespaces": "0"}
 	}
 	return out
+}
+
+// keyringsRefused tells whether a filter around us refuses keyctl(2), as the one
+// of an outer container does. It is also around the sandbox, which then can
+// neither be given a session keyring of its own nor reach the caller's.
+func keyringsRefused() bool {
+	_, err := unix.KeyctlInt(unix.KEYCTL_GET_KEYRING_ID, unix.KEY_SPEC_SESSION_KEYRING, 0, 0, 0)
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)
 }
 
 func (p Process) rlimits() []configs.Rlimit {

@@ -32,7 +32,9 @@ type Container struct {
 
 	mu     sync.Mutex // guards the fields below, and writes on sock
 	status syscall.WaitStatus
-	told   bool // pid 1 reported the command's status
+	told   bool   // pid 1 reported the command's status
+	booted bool   // the boot message has been sent
+	early  []byte // messages that must follow it
 	err    error
 
 	watch *os.File // --init=false: the watcher's lifeline
@@ -109,7 +111,7 @@ func (pr *Prepared) Start(p Process) (_ *Container, err error) {
 	up := make(chan error)
 	go ct.live(pr.lc, process, up)
 	if err := <-up; err != nil {
-		return nil, fmt.Errorf("start pid 1: %w", err)
+		return nil, &StartError{err}
 	}
 	peer.Close()
 	if p.Direct {
@@ -120,6 +122,16 @@ func (pr *Prepared) Start(p Process) (_ *Container, err error) {
 	go ct.listen(boot)
 	return ct, nil
 }
+
+// StartError says that the namespaces could not be made or filled: pid 1 has not
+// run. Start may be tried again with another Config.
+type StartError struct{ Err error }
+
+// Error is one line.
+func (e *StartError) Error() string { return fmt.Sprintf("start pid 1: %v", e.Err) }
+
+// Unwrap returns what libcontainer says.
+func (e *StartError) Unwrap() error { return e.Err }
 
 // live starts pid 1 and collects it.
 //
@@ -143,6 +155,7 @@ func (ct *Container) live(lc *libcontainer.Container, process *libcontainer.Proc
 	if err != nil {
 		return
 	}
+	ct.awaitEnd()
 	// Wait's error is the exit status once more; the state says it better.
 	state, _ := process.Wait()
 	ct.mu.Lock()
@@ -153,17 +166,46 @@ func (ct *Container) live(lc *libcontainer.Container, process *libcontainer.Proc
 	close(ct.ended)
 }
 
+// awaitEnd blocks until pid 1 has ended, and leaves its status to be collected.
+//
+// The kernel lets nobody inside stop pid 1, but for one way: a tracer that
+// leaves right after PTRACE_ATTACH (ptrace(2)) leaves its SIGSTOP. Nobody
+// inside can send the SIGCONT then, so we do.
+func (ct *Container) awaitEnd() {
+	fd := int(ct.pidfd.Fd())
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil, info.Code != cldStopped: // before Linux 5.4 no P_PIDFD: the stop stays
+			return
+		default:
+			// Errors mean that it has ended meanwhile.
+			_ = unix.Waitid(unix.P_PIDFD, fd, nil, unix.WSTOPPED|unix.WNOHANG, nil)
+			_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0)
+		}
+	}
+}
+
+const cldStopped = 5 // CLD_STOPPED, sigaction(2)
+
 // listen sends the boot message and follows pid 1's reports until its end of
 // the socket closes.
 func (ct *Container) listen(boot []byte) {
 	var once sync.Once
 	started := func() { once.Do(func() { close(ct.started) }) }
 	defer started()
-	if _, err := ct.sock.Write(boot); err != nil && !errors.Is(err, syscall.EPIPE) {
-		ct.mu.Lock()
-		ct.err = fmt.Errorf("send the boot message to pid 1: %w", err)
-		ct.mu.Unlock()
+	_, err := ct.sock.Write(boot)
+	ct.mu.Lock()
+	if err == nil && len(ct.early) > 0 { // signals that could not wait
+		_, err = ct.sock.Write(ct.early)
 	}
+	if ignoreGone(err) != nil {
+		ct.err = fmt.Errorf("send the boot message to pid 1: %w", err)
+	}
+	ct.booted = true
+	ct.mu.Unlock()
 	for {
 		e, err := readEvent(ct.sock)
 		if err != nil {
@@ -224,6 +266,10 @@ func (ct *Container) Signal(sig syscall.Signal, group bool) error {
 	msg = binary.LittleEndian.AppendUint32(msg, value)
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
+	if !ct.booted {
+		ct.early = append(ct.early, msg...)
+		return nil
+	}
 	_, err := ct.sock.Write(msg)
 	return ignoreGone(err)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 
 	"sandbox.example/sandbox/stage"
 )
@@ -32,6 +33,9 @@ func (ct *Container) startWatcher() error {
 	p, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(int(prog.Fd())), []string{"sandbox", "watch"}, &os.ProcAttr{
 		Env:   []string{},
 		Files: []*os.File{life, null, null, ct.pidfd},
+		// A kill of our process group must not take it along: pid 1 is in
+		// none of our groups and would be left.
+		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	runtime.KeepAlive(prog)
 	if err != nil {

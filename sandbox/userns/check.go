@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 )
@@ -101,11 +100,17 @@ func Inspect(ctx context.Context) Look {
 func (l Look) way(way Way) Finding {
 	const notRoot = "this process is not root"
 	switch {
-	case way == Held && os.Geteuid() == 0 && capable() && request() != "subuid":
+	case way == Held && os.Geteuid() == 0 && capable():
 		return Finding{Detail: "not tried as root", Cause: "root needs no subordinate ids",
 			Cure: "nothing: root has its own way", Who: User}
 	case way == Held:
 		return l.held()
+	case way == Single && os.Geteuid() == 0 && fullMap():
+		if !capable() {
+			return Finding{Detail: "uid 0 without " + rootCaps, Cause: onlyHostRoot,
+				Cure: "start it with --cap-add SYS_ADMIN, or as an unprivileged user", Who: OuterContainer}
+		}
+		return Finding{Detail: "one id: 0 inside is a free one outside", Cause: l.Create.Cause, Cure: l.Create.Cure, Who: l.Create.Who}
 	case way == Single:
 		f := l.Create
 		if f.OK() {
@@ -115,7 +120,7 @@ func (l Look) way(way Way) Finding {
 	case os.Geteuid() != 0:
 		return Finding{Detail: fmt.Sprintf("uid %d", os.Geteuid()), Cause: notRoot, Cure: "nothing, unless you want root's sandboxes: sudo", Who: User}
 	case !capable():
-		return Finding{Detail: "uid 0 without CAP_SYS_ADMIN, CAP_SETUID or CAP_SETGID", Cause: "an outer container took root's capabilities",
+		return Finding{Detail: "uid 0 without " + rootCaps, Cause: "an outer container took root's capabilities",
 			Cure: "start it with --cap-add SYS_ADMIN, or as an unprivileged user", Who: OuterContainer}
 	}
 	ids, err := Current()
@@ -171,11 +176,15 @@ func Expect() (way Way, why string) {
 	default:
 		return None, fmt.Sprintf("SANDBOX_USERNS is %q: write auto, subuid or single", asked)
 	}
-	if os.Geteuid() == 0 && asked != "single" && capable() {
-		if ids, err := Current(); err == nil && ids.full() {
+	if os.Geteuid() == 0 {
+		switch full := fullMap(); {
+		case capable() && full:
 			return Root, ""
+		case capable() && asked != "single":
+			return Nested, ""
+		case full:
+			return None, onlyHostRoot
 		}
-		return Nested, ""
 	}
 	if asked == "single" {
 		return Single, "SANDBOX_USERNS is single"
@@ -185,7 +194,7 @@ func Expect() (way Way, why string) {
 			return Held, ""
 		}
 	} else {
-		why = "uid 0 without CAP_SYS_ADMIN, CAP_SETUID or CAP_SETGID"
+		why = "uid 0 without " + rootCaps
 	}
 	if asked == "subuid" {
 		return None, why
@@ -201,19 +210,29 @@ func request() string {
 }
 
 // lacksRanges says what keeps the holder from being tried, "" when nothing
-// does: have_ranges in enter.c, then the holder's own look.
+// does: as ranges.c, then the holder's own look.
 func lacksRanges() string {
-	if _, err := exec.LookPath("newuidmap"); err != nil {
-		return "newuidmap is not installed"
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		if f := checkHelper(name); !f.Works() {
+			return f.Cause
+		}
 	}
-	if lines, err := lookupRanges("/etc/subuid"); (err != nil || len(lines) == 0) && !subidByName() {
-		return fmt.Sprintf("no range for uid %d in /etc/subuid", os.Geteuid())
+	for _, path := range []string{"/etc/subuid", "/etc/subgid"} {
+		if lines, err := lookupRanges(path); (err != nil || len(lines) == 0) && !subidByName() {
+			return fmt.Sprintf("no range for uid %d in %s", os.Geteuid(), path)
+		}
 	}
 	if _, err := subidSource(); errors.Is(err, errNoRanges) {
 		return strings.TrimPrefix(err.Error(), errNoRanges.Error()+": ")
 	}
 	return "" // another error: the holder meets it too, and the run fails
 }
+
+// onlyHostRoot is why root without its capabilities gets no sandbox unasked.
+const onlyHostRoot = "without " + rootCaps + " root could be given one id only, that of the host's root"
+
+// rootCaps are what root needs for a way of its own.
+const rootCaps = "CAP_SYS_ADMIN, CAP_SETUID and CAP_SETGID"
 
 // capable: as in enter.c.
 func capable() bool {
@@ -241,6 +260,11 @@ func statusField(name string) string {
 		}
 	}
 	return ""
+}
+
+func fullMap() bool {
+	ids, err := Current()
+	return err == nil && ids.full()
 }
 
 // full tells whether these are the maps of the initial user namespace.

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
-
-	"sandbox.example/sandbox/stage"
 )
 
 // checkCreate makes a user namespace with one id, as the constructor does.
@@ -21,22 +18,29 @@ func checkCreate(ctx context.Context) Finding {
 		return Finding{Detail: "a user namespace can be made"}
 	}
 	var errno syscall.Errno
-	if errors.Is(err, errNoProgram) || !errors.As(err, &errno) {
-		return Finding{Detail: "not tried", Cause: err.Error(), Cure: "see the check memfd", Who: Administrator}
+	if !errors.As(err, &errno) {
+		return Finding{Detail: "not tried", Cause: err.Error(), Cure: "try again", Who: User}
 	}
 	// Was it the namespace, or its maps?
 	if b, err := startBlocked(ctx, nil, nil); err == nil {
 		b.stop()
-		f := ExplainRights()
 		const setfcap = 1 << 31
-		if os.Geteuid() == 0 && capEff()&setfcap == 0 { // user_namespaces(7)
-			f.Cause = "root without CAP_SETFCAP may not map its own id (since Linux 5.12)"
-			f.Cure, f.Who = "start the container with --cap-add SETFCAP, or as an unprivileged user", OuterContainer
-		}
+		f := explainMap(os.Geteuid() == 0 && capEff()&setfcap == 0)
 		f.Detail = fmt.Sprintf("a user namespace can be made, but its maps cannot be written: %v", errno)
 		return f
 	}
 	return ExplainCreate(errno)
+}
+
+// explainMap says why a process may not write the maps of a user namespace that
+// it has made; plainRoot: it had uid 0, but not CAP_SETFCAP.
+func explainMap(plainRoot bool) Finding {
+	f := ExplainRights()
+	if plainRoot { // user_namespaces(7)
+		f.Cause = "root without CAP_SETFCAP may not map its own id (since Linux 5.12)"
+		f.Cure, f.Who = "start the container with --cap-add SETFCAP, or as an unprivileged user", OuterContainer
+	}
+	return f
 }
 
 func single(outside int) []syscall.SysProcIDMap {
@@ -63,6 +67,12 @@ func ExplainCreate(errno syscall.Errno) Finding {
 	case errno == syscall.EUSERS:
 		f.Cause = "user namespaces are nested too deep (32 levels)"
 		f.Cure, f.Who = "start from a process further outside", User
+	case errno == syscall.EAGAIN:
+		f.Cause = "there may be no more processes: RLIMIT_NPROC, or the pids limit of a cgroup"
+		f.Cure, f.Who = "end some, or raise the limit (ulimit -u)", User
+	case errno == syscall.EPERM && err == nil && !hasOwn(ids):
+		f.Cause = fmt.Sprintf("uid %d or gid %d is not mapped in the user namespace around this process", os.Geteuid(), os.Getegid())
+		f.Cure, f.Who = "start that namespace with a map (unshare --map-root-user or --map-current-user)", OuterContainer
 	case errno == syscall.EINVAL:
 		f.Cause = "the kernel has no user namespaces (CONFIG_USER_NS)"
 		f.Cure = "run a kernel with CONFIG_USER_NS=y"
@@ -86,6 +96,14 @@ func ExplainCreate(errno syscall.Errno) Finding {
 		f.Cure = "allow user namespaces in its policy, its log (dmesg, ausearch) names the rule; leave the chroot"
 	}
 	return f
+}
+
+// hasOwn tells whether our own ids are in the map: clone(2) and unshare(2) want
+// them there.
+func hasOwn(ids IDs) bool {
+	_, uid := ids.UID(os.Geteuid())
+	_, gid := ids.GID(os.Getegid())
+	return uid && gid
 }
 
 // ExplainRights says why a user namespace that was made gives no rights: what
@@ -135,23 +153,16 @@ type blocked struct {
 	life *os.File
 }
 
-var errNoProgram = errors.New("no program to execute")
-
 // startBlocked starts one; nil maps leave the namespace without ids. The
 // caller stops it.
 func startBlocked(ctx context.Context, uids, gids []syscall.SysProcIDMap) (*blocked, error) {
-	prog, err := stage.Open()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoProgram, err)
-	}
-	defer prog.Close()
 	stdin, life, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer stdin.Close()
-	cmd := exec.CommandContext(ctx, "/proc/self/fd/"+strconv.Itoa(int(prog.Fd())))
-	cmd.Args = []string{"sandbox", "block"}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Args = []string{"sandbox-block"} // a role in enter.c
 	cmd.Env = []string{}
 	cmd.Stdin = stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids}
@@ -168,4 +179,31 @@ func (b *blocked) stop() {
 	// It always exits 0 at the end of its stdin; killed by ctx it has said so
 	// to whoever waits for ctx.
 	_ = b.cmd.Wait()
+}
+
+// sysctl returns a setting's value, "" when the kernel does not have it.
+func sysctl(name string) string {
+	b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// seccomped tells whether this process runs under a seccomp filter.
+func seccomped() bool { return statusField("Seccomp") == "2" }
+
+// chrooted tells whether our root is not the root of our mount namespace:
+// the mount point "/" is then missing from mountinfo (proc(5)).
+func chrooted() bool {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return false
+		}
+	}
+	return true
 }

@@ -42,20 +42,23 @@ func checkHelper(name string) Finding {
 		need = 6
 	}
 	switch {
-	case st.Mode&unix.S_ISUID != 0 && st.Uid == 0:
+	case st.Uid != 0: // or root of the machine, which is not mapped here
+		f.Cause, f.Cure = name+" does not belong to root", "reinstall it: "+installHelpers
+		return f
+	case st.Mode&unix.S_ISUID != 0:
 		f.Detail += ", setuid root"
 	case fileCaps(path)&(1<<need) != 0:
 		f.Detail += ", with cap_set" + id
 	default:
-		f.Cause = "it is neither setuid root nor has it the file capability cap_set" + id
+		f.Cause = name + " is neither setuid root nor has it the file capability cap_set" + id
 		f.Cure = fmt.Sprintf("chmod u+s %q, or setcap cap_set%s+ep %q", path, id, path)
 		return f
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err == nil && fs.Flags&unix.ST_NOSUID != 0 {
-		f.Cause, f.Cure = "its file system is mounted nosuid", fmt.Sprintf("mount the file system of %q without nosuid", path)
+		f.Cause, f.Cure = name+" is on a file system that is mounted nosuid", fmt.Sprintf("mount the file system of %q without nosuid", path)
 	} else if statusField("NoNewPrivs") == "1" {
-		f.Cause = "this process runs with no_new_privs, so that the helper gets no rights"
+		f.Cause = "this process runs with no_new_privs: " + name + " gets no rights"
 		f.Cure, f.Who = "start without no_new_privs (docker: without --security-opt no-new-privileges; systemd: NoNewPrivileges=no)", OuterContainer
 	}
 	return f

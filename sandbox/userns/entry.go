@@ -12,10 +12,7 @@ package userns
 */
 import "C"
 
-import (
-	"fmt"
-	"syscall"
-)
+import "syscall"
 
 // Way is how this process came to be root of a user namespace.
 type Way int
@@ -56,8 +53,9 @@ type Entry struct {
 	Holder     string // the value of --holder that it acted on
 	HolderPID  int    // of the holder joined, else 0
 	RuntimeDir string // 0700, ours; sandboxes keep their state below it
-	Standalone bool   // RuntimeDir is for this run alone: remove it at the end
+	Standalone bool   // RuntimeDir is for this run alone: see Leave
 	Why        string // why there is one id only, when there is
+	Broken     bool   // Why is about something that is there and fails
 
 	step  int
 	errno syscall.Errno
@@ -76,6 +74,7 @@ func Entered() Entry {
 		RuntimeDir: C.GoString(&e.runtime[0]),
 		Standalone: e.standalone != 0,
 		Why:        C.GoString(&e.message[0]),
+		Broken:     e.broken != 0,
 		step:       int(e.step),
 		errno:      syscall.Errno(e.err),
 	}
@@ -87,54 +86,4 @@ func Entered() Entry {
 func Inherited(fd int) bool {
 	e := &C.sandbox_entry
 	return fd >= 0 && fd < len(e.inherited)*8 && e.inherited[fd/8]&(1<<(fd%8)) != 0
-}
-
-// EnterError says why no way led into a user namespace. Its hint is what the
-// caller, or an administrator, can do about it.
-type EnterError struct {
-	Action string // what was tried
-	Err    error
-	Hint   string
-}
-
-// Error is one line without the hint.
-func (e *EnterError) Error() string { return fmt.Sprintf("%s: %v", e.Action, e.Err) }
-
-// Unwrap returns the system's error.
-func (e *EnterError) Unwrap() error { return e.Err }
-
-// Err returns nil when a namespace was entered, else an *EnterError.
-func (e Entry) Err() error {
-	if e.Way != failed && e.Way != None {
-		return nil
-	}
-	ee := &EnterError{Action: "enter a user namespace", Err: e.errno, Hint: `run "sandbox doctor"`}
-	switch e.step {
-	case C.STEP_PROC:
-		ee.Action, ee.Hint = "read /proc/self/ns/user", "mount /proc; a kernel without user namespaces (CONFIG_USER_NS) cannot run sandboxes"
-	case C.STEP_RUNTIME:
-		ee.Action, ee.Hint = "make the runtime directory", "set XDG_RUNTIME_DIR to a directory that is yours alone (mode 0700), or make /tmp writable"
-	case C.STEP_LEASE:
-		ee.Action, ee.Hint = "lock the holder's lease in "+e.RuntimeDir+"/holder", "check that its file system supports flock and has space"
-	case C.STEP_HOLDER:
-		ee.Action = "make the user namespace through the holder"
-		if e.Why != "" {
-			ee.Err = fmt.Errorf("%s", e.Why)
-		}
-		ee.Hint = `install newuidmap and add a range for yourself to /etc/subuid and /etc/subgid, or use --userns=single; "sandbox doctor" tells more`
-	case C.STEP_JOIN:
-		ee.Action, ee.Hint = "join the holder's user namespace", `run "sandbox system stop" and try again`
-	case C.STEP_UNSHARE_USER:
-		ee.Action, ee.Hint = "create a user namespace", unshareHint(e.errno)
-	case C.STEP_MAP:
-		ee.Action, ee.Hint = "write the id map of a user namespace", restrictedHint()
-	case C.STEP_UNSHARE_MOUNT:
-		ee.Action, ee.Hint = "create a mount namespace", restrictedHint()
-	case C.STEP_NOT_ROOT:
-		ee.Action, ee.Hint = "use --userns=identity", "identity is for root with CAP_SYS_ADMIN: leave it out, or use sudo"
-	case 0:
-		ee.Err = fmt.Errorf("the command line was not understood before the start")
-		ee.Hint = "write --userns=VALUE and --holder=VALUE as single words directly behind \"run\""
-	}
-	return ee
 }

@@ -35,8 +35,13 @@ import (
 //	    | <------------ 'k' on the ready pipe ---------------------- |
 //	    | joins                           | exits                    | sleeps
 //
-// On failure the parent writes 'n' (this machine has no ranges for us) or 'e'
-// and a text instead.
+// On failure one of them writes a letter and a text instead, which join.c reads:
+//
+//	n TEXT     this machine has no ranges for us
+//	m TEXT     newuidmap or newgidmap refuses the ranges
+//	c ERRNO    no user namespace can be made
+//	r ERRNO    one was made, but it gives no rights
+//	e TEXT     anything else
 const (
 	leaseFD = 10 // the lease, the holder's directory and the ready pipe, as
 	dirFD   = 11 // enter.c places them: above what rootlesskit passes
@@ -68,15 +73,33 @@ func Holder() error {
 	if err == nil || errors.Is(err, errTold) {
 		return err
 	}
-	if errors.Is(err, errNoRanges) {
-		return tell('n', err)
+	return tell(kindOf(err))
+}
+
+// kindOf chooses the letter for what went wrong in the parent.
+func kindOf(err error) (byte, error) {
+	var (
+		start *os.PathError
+		errno syscall.Errno
+		exit  *exec.ExitError
+	)
+	switch {
+	case errors.Is(err, errNoRanges):
+		return 'n', err
+	case errors.As(err, &start) && start.Path == "/proc/self/exe" && errors.As(start, &errno):
+		return 'c', errno // rootlesskit could not clone its child
+	case errors.As(err, &exit) && exit.ExitCode() == 1:
+		return 'm', err // newuidmap or newgidmap; the child's own codes are others
 	}
-	return tell('e', err)
+	return 'e', err
 }
 
 // tell writes why there is no namespace to the constructor's pipe.
 func tell(kind byte, err error) error {
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", ": ")
+	if errno, ok := err.(syscall.Errno); ok && (kind == 'c' || kind == 'r') {
+		text = strconv.Itoa(int(errno))
+	}
 	_, werr := unix.Write(readyFD, append([]byte{kind}, text...))
 	return errors.Join(err, os.NewSyscallError("write", werr))
 }
@@ -92,6 +115,9 @@ func holderParent() error {
 	source, err := subidSource()
 	if err != nil {
 		return err
+	}
+	if err := sweepHolder(os.Getenv(idleEnv) == "0"); err != nil {
+		return fmt.Errorf("clear what killed runs left: %w", err)
 	}
 	// Below the holder's directory, by descriptor: a socket's path is short.
 	state, err := os.MkdirTemp("/proc/self/fd/"+strconv.Itoa(dirFD), "rootlesskit-")
@@ -149,6 +175,50 @@ func holderParent() error {
 	}
 }
 
+// sweepHolder removes what runs left that were killed while they made a holder.
+// only: our directory is that of one run, below the one that all share.
+func sweepHolder(only bool) error {
+	all := "/proc/self/fd/" + strconv.Itoa(dirFD)
+	if only {
+		all += "/.."
+	}
+	entries, err := os.ReadDir(all)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(all, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), "only."):
+			errs = append(errs, sweepOnly(path))
+		case only:
+		case strings.HasPrefix(e.Name(), "rootlesskit-") || strings.HasPrefix(e.Name(), "record."):
+			// The constructor that waits for us has the lock: nobody else
+			// makes a holder here now.
+			errs = append(errs, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepOnly removes the directory of a holder for one run, unless its
+// constructor is still at work in it.
+func sweepOnly(path string) error {
+	dir, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // its owner was faster
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return os.RemoveAll(path)
+}
+
 // subidSource chooses where rootlesskit looks for ranges. Its "auto" runs
 // getsubids four times; the files come first and getsubids only when they have
 // nothing for us.
@@ -170,12 +240,29 @@ func subidSource() (parent.SubidSource, error) {
 	if err == nil && len(uids) > 0 && len(gids) > 0 {
 		return parent.SubidSourceStatic, nil
 	}
+	missing := "getsubids is not installed"
 	if _, err := exec.LookPath("getsubids"); err == nil {
-		if out, err := exec.Command("getsubids", u.Username).Output(); err == nil && len(out) > 0 {
+		if missing = asksInVain(u.Username); missing == "" {
 			return parent.SubidSourceDynamic, nil
 		}
 	}
-	return "", fmt.Errorf("%w: no range for %s in /etc/subuid and /etc/subgid", errNoRanges, u.Username)
+	return "", fmt.Errorf("%w: no range for %s in /etc/subuid and /etc/subgid, and %s", errNoRanges, u.Username, missing)
+}
+
+// asksInVain asks getsubids for both kinds of ranges; it returns what it does
+// not have, "" when it has both.
+func asksInVain(name string) string {
+	for _, kind := range [][]string{nil, {"-g"}} {
+		args := append(kind, name)
+		out, err := exec.Command("getsubids", args...).Output()
+		if err != nil {
+			return fmt.Sprintf("getsubids %s: %v", strings.Join(args, " "), err)
+		}
+		if len(out) == 0 {
+			return fmt.Sprintf("getsubids %s has none", strings.Join(args, " "))
+		}
+	}
+	return ""
 }
 
 // holderChild runs rootlesskit's side inside the new namespace and becomes the
@@ -191,6 +278,17 @@ func holderChild() error {
 		CopyUpDriver:              sleepHook{},
 		Propagation:               "rslave",
 	})
+	ids, merr := Current()
+	if merr != nil || len(ids.GIDs) == 0 {
+		return err // the parent has failed before us, and tells
+	}
+	var errno syscall.Errno
+	if !errors.As(err, &errno) && capEff() == 0 {
+		errno = syscall.EPERM // rootlesskit has looked for capabilities in vain
+	}
+	if errno == syscall.EPERM || errno == syscall.EACCES {
+		return tell('r', errno)
+	}
 	return tell('e', err)
 }
 

@@ -13,7 +13,7 @@ import (
 var ErrNoRuntime = errors.New("there is no runtime directory yet")
 
 // RuntimeDir finds the runtime directory that "run" would use, by the same
-// rules as enter.c, without making it. It returns ErrNoRuntime when there is
+// rules as place.c, without making it. It returns ErrNoRuntime when there is
 // none: then nothing runs either.
 func RuntimeDir() (string, error) {
 	if e := Entered(); e.RuntimeDir != "" {
@@ -22,7 +22,11 @@ func RuntimeDir() (string, error) {
 	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
 		fi, err := os.Stat(xdg)
 		if err == nil && ours(fi) && fi.Mode().Perm()&0o022 == 0 {
-			return existing(filepath.Join(xdg, "sandbox"))
+			dir, err := existing(filepath.Join(xdg, "sandbox"))
+			if err == nil || errors.Is(err, ErrNoRuntime) {
+				return dir, err
+			}
+			// Not to be used: "run" goes on as without XDG_RUNTIME_DIR.
 		}
 	}
 	state := os.Getenv("XDG_STATE_HOME")
@@ -34,7 +38,7 @@ func RuntimeDir() (string, error) {
 		state = filepath.Join(home, ".local", "state")
 	}
 	b, err := os.ReadFile(filepath.Join(state, "sandbox", "runtime"))
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return "", ErrNoRuntime
 	}
 	if err != nil {
@@ -47,6 +51,25 @@ func RuntimeDir() (string, error) {
 	}
 	return existing(path)
 }
+
+// Leave removes the runtime directory of a process that stands alone; it must
+// be empty but for what this package has made. A process calls it last; for all
+// others it does nothing.
+func (e Entry) Leave() error {
+	if !e.Standalone {
+		return nil
+	}
+	for _, name := range []string{AloneLock, "holder"} {
+		if err := os.Remove(filepath.Join(e.RuntimeDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Remove(e.RuntimeDir)
+}
+
+// AloneLock is the file in the runtime directory of a process that stands alone
+// whose lock says that it lives.
+const AloneLock = "alone"
 
 func existing(path string) (string, error) {
 	fi, err := os.Lstat(path)

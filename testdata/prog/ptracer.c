@@ -1,7 +1,9 @@
 /*
- * ptracer attach|seize [hold]: attaches to pid 1 and waits until it is stopped,
- * prints what happened, and exits without detaching (or, with hold, stays
- * attached until it is killed). A sandbox must end all the same.
+ * ptracer attach|seize [hold|leave]: attaches to pid 1 and waits until it is
+ * stopped, prints what happened, and exits without detaching. With hold it
+ * stays attached until it is killed; with leave it exits at once, so that the
+ * SIGSTOP of PTRACE_ATTACH comes when nobody traces pid 1 any more. A sandbox
+ * must end all the same.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +21,8 @@ int main(int argc, char **argv)
 	if (ptrace(seize ? PTRACE_SEIZE : PTRACE_ATTACH, 1, 0, 0)) {
 		printf("ptrace: %s\n", strerrorname_np(errno));
 	} else {
+		if (argc > 2 && !strcmp(argv[2], "leave"))
+			_exit(0);
 		if (seize && ptrace(PTRACE_INTERRUPT, 1, 0, 0))
 			printf("interrupt: %s\n", strerrorname_np(errno));
 		if (waitpid(1, &status, __WALL) == 1)

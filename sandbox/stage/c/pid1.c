@@ -55,7 +55,9 @@ static struct {
 	struct fdmap *fds;
 	void *insns;
 	char **argv, **envp;
-	int out; /* where events go: the socket, in the child the pipe */
+	long map;      /* the mapping that all of these point into */
+	size_t mapped; /* its size */
+	int out;       /* where events go: the socket, in the child the pipe */
 } st;
 
 static void send_event(uint32_t type, uint32_t value, uint32_t step, const void *data, uint32_t len)
@@ -83,11 +85,13 @@ static void read_boot(void)
 	if (st.b.magic != BOOT_MAGIC || st.b.size > BOOT_MAX || st.b.argc == 0)
 		fail(-EINVAL_, STEP_BOOT, 0, 0);
 
-	size_t vec = (st.b.argc + st.b.envc + 2) * sizeof(char *);
+	size_t vec = ((size_t)st.b.argc + st.b.envc + 2) * sizeof(char *);
 	long m = sys6(__NR_mmap, 0, (long)(vec + st.b.size + 1), PROT_RW_, MAP_PRIVATE_ANON_, -1, 0);
 
 	if (m < 0 && m > -4096)
 		fail(m, STEP_BOOT, 0, 0);
+	st.map = m;
+	st.mapped = vec + st.b.size + 1;
 	st.argv = (char **)m;
 	p = (char *)m + vec;
 	if (read_full(SOCK, p, st.b.size) < 0)
@@ -298,12 +302,27 @@ __attribute__((noreturn)) static void run_command(void)
 	exec_command();
 }
 
-static int fork_command(uint64_t all)
+/*
+ * leave_group gives the command a process group for signals to come. With a
+ * terminal it leads a session, which TIOCSCTTY asks for. Without one it stays
+ * in that of pid 1, a session of its own already: it is then no leader that
+ * gets a controlling terminal by opening one, and its group has a parent in
+ * the session, so that the kernel does not throw SIGTSTP away (setpgid(2),
+ * orphaned groups).
+ */
+static void leave_group(void)
+{
+	long r = st.b.flags & BOOT_TTY ? sys0(__NR_setsid) : sys2(__NR_setpgid, 0, 0);
+
+	if (r < 0)
+		fail(r, STEP_SESSION, 0, 0);
+}
+
+static int fork_command(void)
 {
 	int pipe[2];
 	long r = sys2(__NR_pipe2, pipe, O_CLOEXEC_);
 
-	(void)all;
 	if (r < 0)
 		fail(r, STEP_FORK, 0, 0);
 	long pid = sys5(__NR_clone, SIGCHLD_, 0, 0, 0, 0);
@@ -312,9 +331,7 @@ static int fork_command(uint64_t all)
 		fail(pid, STEP_FORK, 0, 0);
 	if (pid == 0) {
 		st.out = pipe[1];
-		r = sys0(__NR_setsid);
-		if (r < 0)
-			fail(r, STEP_SESSION, 0, 0);
+		leave_group();
 		run_command();
 	}
 	close_(pipe[1]);
@@ -341,33 +358,52 @@ static int fork_command(uint64_t all)
 	 * its end when the command closes it. */
 	for (uint32_t i = 0; i < st.b.nfds; i++)
 		close_((int)(SOCK + 1 + i));
+	/* So are its arguments and variables, however many there are. */
+	(void)sys2(__NR_munmap, st.map, st.mapped);
 	send_event(EVENT_STARTED, (uint32_t)pid, 0, 0, 0);
 	return (int)pid;
 }
 
-/* reap collects every dead child; true when the command was among them. */
+enum { REAP_NONE, REAP_MORE, REAP_COMMAND };
+
+/*
+ * reap collects dead children: all that there are, or enough of them for now,
+ * since somebody inside may make them faster than we reap. The command is the
+ * eldest child, which the kernel finds first.
+ */
 static int reap(int command, int *status)
 {
-	int done = 0;
-
-	for (;;) {
-		int s;
-		long pid = sys4(__NR_wait4, -1, &s, WNOHANG_, 0);
+	for (int i = 0; i < 64; i++) {
+		long pid = sys4(__NR_wait4, -1, status, WNOHANG_, 0);
 
 		if (pid <= 0)
-			return done;
-		if (pid == command) {
-			*status = s;
-			done = 1;
-		}
+			return REAP_NONE;
+		if (pid == command)
+			return REAP_COMMAND;
 	}
+	return REAP_MORE;
 }
 
+/* send_signal: a command that has ended meanwhile is about to be reaped. */
 static void send_signal(int command, uint32_t value)
 {
 	int sig = (int)(value & 0xff);
 
 	(void)sys2(__NR_kill, value & SIGNAL_GROUP ? -command : command, sig);
+}
+
+/*
+ * forward_signals gives the command what somebody inside sent to pid 1, as
+ * under any init. A few at a time: they may come faster than we read, and
+ * neither the dead nor the supervisor may wait for the end of that.
+ */
+static void forward_signals(int sfd, int command)
+{
+	struct signalfd_siginfo_ si;
+
+	for (int i = 0; i < 16 && read_(sfd, &si, sizeof si) == sizeof si; i++)
+		if (si.signo != SIGCHLD_)
+			send_signal(command, si.signo);
 }
 
 void pid1_main(void)
@@ -391,27 +427,25 @@ void pid1_main(void)
 
 	if (sfd < 0)
 		fail(sfd, STEP_BOOT, 0, 0);
-	int command = fork_command(all), status = 0;
+	int command = fork_command(), status = 0;
 	struct pollfd_ pfd[2] = { { (int)sfd, POLLIN_, 0 }, { SOCK, POLLIN_, 0 } };
+	static const struct timespec_ now = { 0, 0 };
+	int dead = REAP_NONE;
 
 	for (;;) {
-		long r = sys5(__NR_ppoll, pfd, 2, 0, 0, 8);
+		long r = sys5(__NR_ppoll, pfd, 2, dead == REAP_MORE ? &now : 0, 0, 8);
 
-		if (r < 0 && r != -EINTR_)
+		if (r == -EINTR_)
+			continue;
+		if (r < 0)
 			exit_(125);
-		if (pfd[0].revents) {
-			struct signalfd_siginfo_ si;
-
-			while (read_((int)sfd, &si, sizeof si) == sizeof si) {
-				/* Sent by somebody inside to pid 1: the command
-				 * gets it, as under any init. */
-				if (si.signo != SIGCHLD_)
-					send_signal(command, si.signo);
-			}
-			if (reap(command, &status)) {
-				send_event(EVENT_EXITED, (uint32_t)status, 0, 0, 0);
-				exit_(0);
-			}
+		if (pfd[0].revents)
+			forward_signals((int)sfd, command);
+		if (pfd[0].revents || dead == REAP_MORE)
+			dead = reap(command, &status);
+		if (dead == REAP_COMMAND) {
+			send_event(EVENT_EXITED, (uint32_t)status, 0, 0, 0);
+			exit_(0);
 		}
 		if (pfd[1].revents) {
 			struct cmd c;

@@ -60,6 +60,14 @@ enum {
 
 /* fcntl.h, unistd.h, signal.h, poll.h, prctl.h as far as used here. */
 #define AT_FDCWD_ (-100)
+#define AT_SYMLINK_NOFOLLOW_ 0x100
+#define MS_RDONLY_ 1
+#define MS_NOSUID_ 2
+#define MS_NODEV_ 4
+#define MS_NOEXEC_ 8
+#define MS_REC_ 0x4000
+#define MS_PRIVATE_ 0x40000
+#define MNT_DETACH_ 2
 #define O_RDONLY_ 0
 #define O_RDWR_ 2
 #define O_CLOEXEC_ 02000000
