@@ -40,39 +40,68 @@ func cgroupKind() string {
 	return "v1"
 }
 
-// checkCgroup looks for a cgroup v2 subtree that we may divide, or a systemd
-// that gives us one.
+// checkCgroup looks for cgroups in which memory, processes and cpu time of
+// sandboxes could be limited.
 func checkCgroup(ctx context.Context) []Check {
-	const weaker = "; memory and pids limits fall back to rlimits and a watchdog, and --cpus is refused"
+	c := cgroupOf(ctx, os.Geteuid())
+	if c.Status != CheckOK {
+		c.Cause += "; --require=limits is refused, nothing else needs them yet"
+	}
+	return []Check{c}
+}
+
+// cgroupOf is checkCgroup for the caller's uid, which may not be ours: a
+// subtree of cgroup v2 that may be divided, or a systemd that gives one; for
+// root a hierarchy of v1 will do.
+func cgroupOf(ctx context.Context, uid int) Check {
 	kind := cgroupKind()
 	c := newCheck("cgroup", "cgroup "+kind)
 	switch kind {
 	case "none":
 		c.Detail = "no cgroups are mounted at " + cgroupRoot
-		return []Check{c.degraded("no cgroups here"+weaker, "mount cgroup2 at "+cgroupRoot+", writable (docker: --cgroupns=private)", userns.OuterContainer)}
+		return c.degraded("no cgroups here", "mount cgroup2 at "+cgroupRoot+", writable (docker: --cgroupns=private)", userns.OuterContainer)
 	case "v1", "hybrid":
-		return []Check{c.degraded("cgroup "+kind+" cannot be delegated to users"+weaker,
-			"boot with systemd.unified_cgroup_hierarchy=1 (or cgroup_no_v1=all), so that cgroup v2 is alone", userns.Administrator)}
+		lacking := lackingV1()
+		if len(lacking) == 0 {
+			c.Detail += ", writable for us: " + strings.Join(limitControllers, " ")
+			return c
+		}
+		if uid == 0 {
+			return c.degraded("not writable: "+strings.Join(lacking, ", "), "mount these hierarchies below "+cgroupRoot+", writable", userns.Administrator)
+		}
+		return c.degraded("cgroup "+kind+" cannot be delegated to users",
+			"boot with systemd.unified_cgroup_hierarchy=1 (or cgroup_no_v1=all), so that cgroup v2 is alone", userns.Administrator)
 	}
 	own, err := ownCgroup()
 	if err != nil {
-		return []Check{c.degraded(err.Error()+weaker, "mount /proc", userns.OuterContainer)}
+		return c.degraded(err.Error(), "mount /proc", userns.OuterContainer)
 	}
 	dir := filepath.Join(cgroupRoot, own)
 	tryErr := tryDelegated(dir)
 	if tryErr == nil {
 		c.Detail = fmt.Sprintf("cgroup v2, %q is ours", own)
-		return []Check{controllers(c, dir, weaker)}
+		return controllers(c, dir)
 	}
 	sock := filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd", "private")
 	if err := answers(ctx, sock); err == nil {
-		service := fmt.Sprintf("user.slice/user-%d.slice/user@%d.service", os.Geteuid(), os.Geteuid())
+		service := fmt.Sprintf("user.slice/user-%d.slice/user@%d.service", uid, uid)
 		c.Detail = "cgroup v2, delegated by the systemd user session"
-		return []Check{controllers(c, filepath.Join(cgroupRoot, service), weaker)}
+		return controllers(c, filepath.Join(cgroupRoot, service))
 	}
 	c.Detail = fmt.Sprintf("cgroup v2, %q is not ours: %v", own, tryErr)
-	return []Check{c.degraded("the cgroup is not delegated to us, and there is no systemd user session"+weaker,
-		"log in through systemd (loginctl enable-linger USER, XDG_RUNTIME_DIR set), or start with a delegated cgroup (systemd-run -p Delegate=yes)", userns.Administrator)}
+	return c.degraded("the cgroup is not delegated to us, and there is no systemd user session",
+		"log in through systemd (loginctl enable-linger USER, XDG_RUNTIME_DIR set), or start with a delegated cgroup (systemd-run -p Delegate=yes)", userns.Administrator)
+}
+
+// limitControllers are what limits need.
+var limitControllers = []string{"memory", "pids", "cpu"}
+
+// lackingV1 returns the controllers whose hierarchy of cgroup v1 we cannot
+// write to.
+func lackingV1() []string {
+	return slices.DeleteFunc(slices.Clone(limitControllers), func(name string) bool {
+		return unix.Access(filepath.Join(cgroupRoot, name), unix.W_OK) == nil
+	})
 }
 
 // ownCgroup is our path in the v2 hierarchy.
@@ -113,15 +142,15 @@ func tryDelegated(dir string) error {
 }
 
 // controllers completes c by what can be limited in dir.
-func controllers(c Check, dir, weaker string) Check {
+func controllers(c Check, dir string) Check {
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
-		return c.degraded(err.Error()+weaker, "delegate the controllers memory, pids and cpu", userns.Administrator)
+		return c.degraded(err.Error(), "delegate the controllers memory, pids and cpu", userns.Administrator)
 	}
 	have := strings.Fields(string(b))
 	c.Detail += "; controllers: " + strings.Join(have, " ")
 	var lacking []string
-	for _, want := range []string{"memory", "pids", "cpu"} {
+	for _, want := range limitControllers {
 		if !slices.Contains(have, want) {
 			lacking = append(lacking, want)
 		}
@@ -129,7 +158,7 @@ func controllers(c Check, dir, weaker string) Check {
 	if len(lacking) == 0 {
 		return c
 	}
-	return c.degraded("not delegated: "+strings.Join(lacking, ", ")+weaker,
+	return c.degraded("not delegated: "+strings.Join(lacking, ", "),
 		"systemctl edit user@.service, with Delegate=cpu cpuset io memory pids below [Service], and log in again", userns.Administrator)
 }
 

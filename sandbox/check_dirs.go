@@ -63,7 +63,7 @@ func wantStore() room   { return room{bytes: 256 << 20, inodes: 10_000} }
 // room is what a file system should have left.
 type room struct{ bytes, inodes uint64 }
 
-// checkRuntime looks at the place of the runtime directory, as enter.c chooses
+// checkRuntime looks at the place of the runtime directory, as place.c chooses
 // it: below XDG_RUNTIME_DIR, else made in /tmp and remembered.
 func (d Dirs) checkRuntime(context.Context) []Check {
 	const name, cure = "store.runtime", "set XDG_RUNTIME_DIR to a directory that is yours alone (mode 0700)"

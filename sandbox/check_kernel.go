@@ -141,22 +141,29 @@ func kib(n uint64) string {
 
 // checkFuse mounts a FUSE file system that nobody serves.
 func checkFuse(ctx context.Context) []Check {
-	const fallback = "; secrets and sockets use a ramfs instead, caches a bind"
+	c := fuseOf(ctx)
+	if c.Status != CheckOK {
+		c.Cause += "; --require=fuse is refused, nothing else needs it yet"
+	}
+	return []Check{c}
+}
+
+func fuseOf(ctx context.Context) Check {
 	c := newCheck("fuse", "/dev/fuse works in a user namespace")
 	if cause, cure, who := deviceFault("/dev/fuse", "fuse"); cause != "" {
 		c.Detail = "/dev/fuse cannot be used"
-		return []Check{c.missing(cause+fallback, cure, who)}
+		return c.missing(cause, cure, who)
 	}
 	res, err := runProbe(ctx, probeFuse, "/", 0)
 	if err != nil || !res.done("mnt") {
 		c.Detail = "not tried"
-		return []Check{c.missing(notTried(err), "see the checks userns and namespaces", userns.User)}
+		return c.missing(notTried(err), "see the checks userns and namespaces", userns.User)
 	}
 	if f := res.failures("fuse."); len(f) > 0 {
 		c.Detail = "/dev/fuse can be opened, but not mounted: " + f[0]
-		return []Check{c.missing("the kernel (before Linux 4.18) or a security module refuses FUSE in user namespaces"+fallback, "run Linux 4.18 or later, or allow it in the module's policy", userns.Administrator)}
+		return c.missing("the kernel (before Linux 4.18) or a security module refuses FUSE in user namespaces", "run Linux 4.18 or later, or allow it in the module's policy", userns.Administrator)
 	}
-	return []Check{c}
+	return c
 }
 
 func tryFuse(res *probeResult) {

@@ -11,12 +11,13 @@ import (
 )
 
 // planDev adds the sandbox's /dev: six devices, terminals and shared memory of
-// its own, in a private tmpfs.
-func (t *tree) planDev() error {
+// its own, in a private tmpfs. It returns the devices that are missing outside,
+// as in a container that has a few only.
+func (t *tree) planDev() (missing []string, err error) {
 	uid, gid := t.ids.root()
 	dev, err := newTmpfs(tmpfsOptions{size: 1 << 20, mode: 0o755, uid: uid, gid: gid}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
-		return fmt.Errorf("make /dev: %w", err)
+		return nil, fmt.Errorf("make /dev: %w", err)
 	}
 	t.add(placement{target: "/dev", name: "/dev", mount: dev})
 	for name, target := range map[string]string{
@@ -24,41 +25,45 @@ func (t *tree) planDev() error {
 		"ptmx": "pts/ptmx",
 	} {
 		if err := unix.Symlinkat(target, int(dev.Fd()), name); err != nil {
-			return fmt.Errorf("make /dev/%s: %w", name, err)
+			return nil, fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 	}
 	for _, name := range []string{"pts", "shm", "mqueue"} {
 		if err := unix.Mkdirat(int(dev.Fd()), name, 0o755); err != nil {
-			return fmt.Errorf("make /dev/%s: %w", name, err)
+			return nil, fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 		if err := unix.Fchownat(int(dev.Fd()), name, uid, gid, 0); err != nil {
-			return fmt.Errorf("make /dev/%s: %w", name, err)
+			return nil, fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
 		// mknod is not for user namespaces: the host's own nodes are bound.
-		fd, err := unix.Openat(int(dev.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o666)
-		if err != nil {
-			return fmt.Errorf("make /dev/%s: %w", name, err)
-		}
-		unix.Close(fd)
 		m, err := cloneTree("/dev/" + name)
+		if errors.Is(err, unix.ENOENT) && name != "null" { // that one masks files
+			missing = append(missing, "/dev/"+name)
+			continue
+		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		t.add(placement{target: "/dev/" + name, name: "/dev/" + name, mount: m, file: true})
+		fd, err := unix.Openat(int(dev.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o666)
+		if err != nil {
+			return nil, fmt.Errorf("make /dev/%s: %w", name, err)
+		}
+		unix.Close(fd)
 	}
 	pts, err := t.newDevpts()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.add(placement{target: "/dev/pts", name: "/dev/pts", mount: pts})
 	shm, err := newTmpfs(tmpfsOptions{size: 64 << 20, mode: 0o1777, uid: uid, gid: gid}, attrNoExec)
 	if err != nil {
-		return fmt.Errorf("make /dev/shm: %w", err)
+		return nil, fmt.Errorf("make /dev/shm: %w", err)
 	}
 	t.add(placement{target: "/dev/shm", name: "/dev/shm", mount: shm})
-	return nil
+	return missing, nil
 }
 
 // newDevpts returns a devpts of the sandbox's own. The group of terminals is

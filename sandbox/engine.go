@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,9 @@ func (e *Engine) Create(ctx context.Context, spec Spec) (_ *Sandbox, err error) 
 		return nil, err
 	}
 	if _, err := allow(spec.Grants, spec, User{}); err != nil {
+		return nil, err
+	}
+	if err := e.require(ctx, spec.Require); err != nil {
 		return nil, err
 	}
 	sb := &Sandbox{engine: e, spec: spec}
@@ -142,8 +146,12 @@ func (c *creation) build(ctx context.Context) error {
 	if err := c.planPaths(); err != nil {
 		return err
 	}
-	if err := c.tree.planDev(); err != nil {
+	missing, err := c.tree.planDev()
+	if err != nil {
 		return err
+	}
+	if len(missing) > 0 {
+		c.notice("missing here, and so in the sandbox: " + strings.Join(missing, ", "))
 	}
 	if err := c.tree.planEtc(c.spec, c.hostname()); err != nil {
 		return err

@@ -100,7 +100,7 @@ func (c *creation) fromBind(ctx context.Context, m Mount) (placement, error) {
 		}
 		return c.fromArchive(mount, m)
 	}
-	return placement{}, fmt.Errorf("from=%s: binds from images and results %w", m.From, ErrLater)
+	return placement{}, fmt.Errorf("from=%s: a bind of an image or result %w", m.From, ErrLater)
 }
 
 // fromArchive shows a sub-path of an unpacked archive.
@@ -227,5 +227,8 @@ func (c *creation) hidden(path string) (placement, error) {
 	if err != nil {
 		return placement{}, err
 	}
-	return c.tree.newCover(path, st.Mode&unix.S_IFMT != unix.S_IFDIR)
+	p, err := c.tree.newCover(path, st.Mode&unix.S_IFMT != unix.S_IFDIR)
+	// Where it is not shown, something below it may be, by implication.
+	p.cover, p.optional = false, true
+	return p, err
 }

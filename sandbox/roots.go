@@ -188,7 +188,7 @@ func (c *creation) unpack(ctx context.Context, root Root) (_ *os.File, err error
 	}
 	stats, err := image.Unpack(ctx, dir, in, image.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("unpack %q: %w", root.String(), err)
+		return nil, err // it says what is wrong where in the archive
 	}
 	if stats.UnmappedOwners > 0 {
 		c.notice(fmt.Sprintf("%d entries of %q have owners that this user namespace lacks; they belong to uid 0", stats.UnmappedOwners, root.String()))
@@ -223,6 +223,9 @@ func reopen(f *os.File) (*os.File, error) {
 // overlay returns a detached mount that shows dir, and below it stubs if that
 // is not nil, and keeps writes in a layer that goes with the run.
 func (c *creation) overlay(dir, stubs *os.File) (_ *os.File, err error) {
+	if err := noMountsBelow(dir); err != nil {
+		return nil, err
+	}
 	base, err := c.layers.newDir()
 	if err != nil {
 		return nil, err
@@ -231,11 +234,6 @@ func (c *creation) overlay(dir, stubs *os.File) (_ *os.File, err error) {
 		return c.memoryOverlay(dir, stubs)
 	}
 	m, err := c.overlayOn(dir, stubs, base)
-	if errors.Is(err, unix.EINVAL) {
-		if err := noMountsBelow(dir); err != nil {
-			return nil, err
-		}
-	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EREMOTE) {
 		// The file system of our data cannot carry an upper layer (NFS,
 		// another overlay): memory can.
@@ -244,8 +242,9 @@ func (c *creation) overlay(dir, stubs *os.File) (_ *os.File, err error) {
 	return m, err
 }
 
-// noMountsBelow refuses a directory with mounts below it: the kernel makes no
-// overlay of it in a user namespace, where they would uncover what they hide.
+// noMountsBelow refuses a directory with mounts below it: an overlay would show
+// what they hide instead of them, so in a user namespace the kernel refuses it,
+// too.
 func noMountsBelow(dir *os.File) error {
 	path, err := os.Readlink(fdPath(dir))
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"sandbox.example/sandbox"
 	"sandbox.example/sandbox/userns"
@@ -50,13 +52,30 @@ func (m *messages) print(msg message, prefix string) {
 		}
 		return
 	}
-	fmt.Fprintf(m.w, "sandbox: %s%s%s", prefix, msg.Text, end)
+	fmt.Fprintf(m.w, "sandbox: %s%s%s", prefix, visible(msg.Text), end)
 	if msg.Usage != "" {
 		fmt.Fprintf(m.w, "%s%s", msg.Usage, end)
 	}
 	if msg.Hint != "" {
 		fmt.Fprintf(m.w, "hint: %s%s", msg.Hint, end)
 	}
+}
+
+// visible escapes control characters: errors of the system name paths as they
+// are, and a terminal would obey them.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if q := strconv.QuoteRune(r); unicode.IsControl(r) {
+			b.WriteString(q[1 : len(q)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // notice says what is weaker or different than the caller may think.
@@ -109,11 +128,14 @@ func hintFor(err error) string {
 		shift    *sandbox.ShiftError
 		name     *sandbox.NameTakenError
 		limit    *sandbox.LimitError
+		required *sandbox.RequireError
 		hinted   *hintError
 	)
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.hint
+	case errors.As(err, &required):
+		return required.Cure
 	case errors.As(err, &enter):
 		return enter.Hint
 	case errors.As(err, &denied):

@@ -162,7 +162,7 @@ func startBlocked(ctx context.Context, uids, gids []syscall.SysProcIDMap) (*bloc
 	}
 	defer stdin.Close()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args = []string{"sandbox-block"} // a role in enter.c
+	cmd.Args = []string{"sandbox-block"} // a role in args.c
 	cmd.Env = []string{}
 	cmd.Stdin = stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/child"
 	"github.com/rootless-containers/rootlesskit/v3/pkg/parent"
-	"github.com/rootless-containers/rootlesskit/v3/pkg/parent/idtools"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
@@ -44,7 +42,7 @@ import (
 //	e TEXT     anything else
 const (
 	leaseFD = 10 // the lease, the holder's directory and the ready pipe, as
-	dirFD   = 11 // enter.c places them: above what rootlesskit passes
+	dirFD   = 11 // join.c places them: above what rootlesskit passes
 	readyFD = 12
 	upFD    = 13 // tells the parent that the child is about to sleep
 
@@ -219,52 +217,6 @@ func sweepOnly(path string) error {
 	return os.RemoveAll(path)
 }
 
-// subidSource chooses where rootlesskit looks for ranges. Its "auto" runs
-// getsubids four times; the files come first and getsubids only when they have
-// nothing for us.
-func subidSource() (parent.SubidSource, error) {
-	for _, prog := range []string{"newuidmap", "newgidmap"} {
-		if _, err := exec.LookPath(prog); err != nil {
-			return "", fmt.Errorf("%w: %s is not installed", errNoRanges, prog)
-		}
-	}
-	u, err := user.Current()
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errNoRanges, err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return "", err
-	}
-	uids, gids, err := idtools.GetSubIDRanges(uid, u.Username)
-	if err == nil && len(uids) > 0 && len(gids) > 0 {
-		return parent.SubidSourceStatic, nil
-	}
-	missing := "getsubids is not installed"
-	if _, err := exec.LookPath("getsubids"); err == nil {
-		if missing = asksInVain(u.Username); missing == "" {
-			return parent.SubidSourceDynamic, nil
-		}
-	}
-	return "", fmt.Errorf("%w: no range for %s in /etc/subuid and /etc/subgid, and %s", errNoRanges, u.Username, missing)
-}
-
-// asksInVain asks getsubids for both kinds of ranges; it returns what it does
-// not have, "" when it has both.
-func asksInVain(name string) string {
-	for _, kind := range [][]string{nil, {"-g"}} {
-		args := append(kind, name)
-		out, err := exec.Command("getsubids", args...).Output()
-		if err != nil {
-			return fmt.Sprintf("getsubids %s: %v", strings.Join(args, " "), err)
-		}
-		if len(out) == 0 {
-			return fmt.Sprintf("getsubids %s has none", strings.Join(args, " "))
-		}
-	}
-	return ""
-}
-
 // holderChild runs rootlesskit's side inside the new namespace and becomes the
 // sleeping process from its last hook.
 // Runs in: the new user and mount namespace.
@@ -360,54 +312,4 @@ func writeRecord(line string) error {
 		return errors.Join(err, unix.Unlinkat(dirFD, tmp, 0))
 	}
 	return unix.Renameat(dirFD, tmp, dirFD, "record")
-}
-
-// StopHolder ends the holder of runtimeDir, if there is one, and reports
-// whether there was. Sandboxes that run keep their namespace.
-func StopHolder(runtimeDir string) (bool, error) {
-	path := filepath.Join(runtimeDir, "holder", "record")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var pid int
-	var start string
-	if _, err := fmt.Sscan(string(b), &pid, &start); err != nil {
-		return false, fmt.Errorf("read %q: %w", path, err)
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, syscall.ESRCH) {
-		return false, os.Remove(path)
-	}
-	if err != nil {
-		return false, os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(fd)
-	if st, err := startTime(pid); err != nil || st != start {
-		return false, os.Remove(path) // another process has the pid now
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return false, os.NewSyscallError("pidfd_send_signal", err)
-	}
-	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 2000); err != nil {
-		return false, os.NewSyscallError("poll", err)
-	}
-	return true, os.Remove(path)
-}
-
-// startTime is field 22 of /proc/PID/stat, as enter.c reads it.
-func startTime(pid int) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", err
-	}
-	i := strings.LastIndexByte(string(b), ')')
-	f := strings.Fields(string(b[i+1:]))
-	if i < 0 || len(f) < 20 {
-		return "", fmt.Errorf("read /proc/%d/stat: unexpected content", pid)
-	}
-	return f[19], nil
 }

@@ -57,6 +57,9 @@ func parseMap(r io.Reader) ([]Range, error) {
 	return m, nil
 }
 
+// Single tells whether there is no more than one uid or one gid.
+func (ids IDs) Single() bool { return count(ids.UIDs) <= 1 || count(ids.GIDs) <= 1 }
+
 // Nested returns the map of a child namespace that has the same ids as this
 // one: the kernel wants each line of a child's map inside one line of its
 // parent's, so every line is mirrored.

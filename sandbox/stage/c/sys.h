@@ -105,8 +105,10 @@ struct signalfd_siginfo_ { uint32_t signo; uint8_t rest[124]; };
 
 static inline void exit_(int code)
 {
-	for (;;)
-		sys1(__NR_exit_group, code);
+	(void)sys1(__NR_exit_group, code);
+	/* A filter of the user's that refuses even this: an illegal instruction
+	 * ends us, no filter is asked. */
+	__builtin_trap();
 }
 static inline long read_(int fd, void *p, size_t n) { return sys3(__NR_read, fd, p, n); }
 static inline long write_(int fd, const void *p, size_t n) { return sys3(__NR_write, fd, p, n); }
