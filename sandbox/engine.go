@@ -230,7 +230,7 @@ func (c *creation) hostBase(hostTree *os.File) (placement, error) {
 		slash: hostTree, view: c.spec.Host, user: c.user, home: c.user.Home,
 		runtimeDir: c.engine.Entry.RuntimeDir, network: c.spec.Network, notice: c.notice,
 	}
-	if dir, name := filepath.Split(h.runtimeDir); name == "sandbox" { // $XDG_RUNTIME_DIR/sandbox
+	if dir, name := filepath.Split(h.runtimeDir); name == "sandbox" && dir != "/" { // $XDG_RUNTIME_DIR/sandbox
 		h.runtimeDir = filepath.Clean(dir)
 	}
 	if h.home == "" {

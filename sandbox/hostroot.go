@@ -108,7 +108,7 @@ func (h hostRoot) planMounts(t *tree) error {
 		}
 		// Below a private directory or what the caller asked for there is
 		// nothing to be mounted on, or something else to be seen.
-		p.cover, p.implied = true, true
+		p.cover, p.optional, p.implied = true, true, true
 		t.add(p)
 	}
 	return nil
@@ -241,7 +241,7 @@ func (h hostRoot) plan(t *tree) error {
 		return err
 	}
 	p, err := t.newCover(real, false)
-	p.implied = true
+	p.implied, p.optional = true, true
 	t.add(p)
 	return err
 }

@@ -17,11 +17,12 @@ func (c *creation) planMount(ctx context.Context, m Mount) error {
 		return fmt.Errorf("mount %q: %w", m.String(), err)
 	}
 	p.name = fmt.Sprintf("mount %q", m.String())
-	p.asked, p.whole = true, m.Type == MountBind
+	p.asked = true
 	p.target = filepath.Clean(m.Target)
 	if !filepath.IsAbs(p.target) {
 		p.target = filepath.Join("/", c.cwd, p.target)
 	}
+	p.whole = p.hostPath == p.target
 	c.tree.add(p)
 	return nil
 }

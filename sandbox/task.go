@@ -55,6 +55,10 @@ type Task struct {
 	ct     *runc.Container
 	p      Process
 	master *os.File // of its terminal, or nil
+	// slave is the terminal itself. We have it open until the process has
+	// ended: a process that closes it and opens /dev/tty again later must not
+	// have made the master's reader stop.
+	slave *os.File
 
 	mu       sync.Mutex
 	timedOut bool
@@ -84,7 +88,12 @@ func (sb *Sandbox) Start(ctx context.Context, p Process) (_ *Task, err error) {
 	}
 	t := &Task{sb: sb, p: p, stop: make(chan struct{})}
 	var passed closers // ours until the process has them
-	defer func() { err = errors.Join(err, passed.run()) }()
+	defer func() {
+		err = errors.Join(err, passed.run())
+		if t.ct == nil {
+			err = errors.Join(err, t.closeTerminal())
+		}
+	}()
 	files, err := t.files(&passed)
 	if err != nil {
 		return nil, err
@@ -97,9 +106,6 @@ func (sb *Sandbox) Start(ctx context.Context, p Process) (_ *Task, err error) {
 		Direct: sb.spec.NoInit, TTY: p.TTY, Files: files,
 	})
 	if err != nil {
-		if t.master != nil {
-			err = errors.Join(err, t.master.Close())
-		}
 		return nil, err
 	}
 	sb.pid1 = t
@@ -131,7 +137,7 @@ func (t *Task) files(opened *closers) (map[int]*os.File, error) {
 		out[n] = pass
 	}
 	if t.p.TTY {
-		slave, err := t.terminal(opened)
+		slave, err := t.terminal()
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +172,7 @@ func copied(f *os.File) (*os.File, error) {
 }
 
 // terminal makes the process's terminal on the sandbox's own devpts.
-func (t *Task) terminal(opened *closers) (*os.File, error) {
+func (t *Task) terminal() (*os.File, error) {
 	ptmx, err := openInRoot(t.sb.root, "dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("open a terminal: %w", err)
@@ -175,22 +181,39 @@ func (t *Task) terminal(opened *closers) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, ptmx.Close())
 	}
-	opened.add(slave.Close)
+	t.master, t.slave = ptmx, slave
 	uid, _ := t.sb.ids.uid(t.sb.user.UID)
 	err = unix.Fchown(int(slave.Fd()), uid, -1)
 	if err == nil && t.p.Size != (pty.Size{}) {
 		err = pty.Resize(slave, t.p.Size)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare a terminal: %w", err), ptmx.Close())
+		return nil, fmt.Errorf("prepare a terminal: %w", err)
 	}
-	t.master = ptmx
 	return slave, nil
+}
+
+// closeTerminal closes both sides; the caller of Terminal may have closed the
+// master.
+func (t *Task) closeTerminal() error {
+	var errs []error
+	for _, f := range []*os.File{t.master, t.slave} {
+		if f == nil {
+			continue
+		}
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // watch ends the process at its timeout, and the timers with the process.
 func (t *Task) watch() {
 	defer close(t.stop)
+	if t.slave != nil {
+		defer t.slave.Close() // closeTerminal knows
+	}
 	if t.p.Timeout <= 0 {
 		<-t.ct.Ended()
 		return
@@ -224,8 +247,9 @@ func (t *Task) Started() <-chan struct{} { return t.ct.Started() }
 // reaper, which stands for it.
 func (t *Task) Pid() int { return t.ct.Pid() }
 
-// Terminal returns the master of the process's terminal, nil without TTY.
-// Release closes it.
+// Terminal returns the master of the process's terminal, nil without TTY. A
+// read from it gives EIO when the process has ended and all output was read.
+// Release closes it, if the caller has not done so to hang the terminal up.
 func (t *Task) Terminal() *os.File { return t.master }
 
 // Resize sets the size of the process's terminal.
@@ -294,9 +318,5 @@ func (t *Task) end() error {
 		return fmt.Errorf("pid 1 (process %d) does not end: it waits for a host file system; the kernel ends it when that answers", t.ct.Pid())
 	}
 	<-t.stop
-	err := t.ct.Close()
-	if t.master != nil {
-		err = errors.Join(err, t.master.Close())
-	}
-	return err
+	return errors.Join(t.ct.Close(), t.closeTerminal())
 }

@@ -39,8 +39,10 @@ type placement struct {
 
 	// asked: the caller named the target.
 	asked bool
-	// whole: it is all that the caller wants to see at its target, so implied
-	// mounts (the working directory, toolchains) are left out in it.
+	// implied: nobody named it (the working directory, toolchains, mounts of
+	// the host). It is left out in a mount that is whole: one that shows what
+	// the host has there, or hides it. An optional one is left out in every
+	// tree that the caller named.
 	whole, implied bool
 }
 
@@ -134,7 +136,7 @@ func (t *tree) attachAll() error {
 var errLeftOut = errors.New("left out")
 
 func (t *tree) attachOne(p placement) error {
-	if p.implied && t.under(p.target).whole {
+	if in := t.under(p.target); p.implied && (in.whole || p.optional && in.asked && in.owner == nil) {
 		return errLeftOut
 	}
 	dst, err := t.mountPoint(p)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +27,9 @@ type console struct {
 	restore func() error // puts our terminal back, nil when it was not touched
 	raw     func() error // puts it into raw mode again, after a stop
 	masters []*os.File   // of the stand-ins
-	slaves  []*os.File
-	writers []*os.File // ends of pipes that feed the command
+	slaves  []*os.File   // of them, open until the command has ended, as Task does it
+	readers []*os.File   // ends of pipes that are the command's alone once it runs
+	writers []*os.File   // ends of pipes that feed the command
 	output  sync.WaitGroup
 	mu      sync.Mutex // guards restore
 }
@@ -84,7 +86,7 @@ func (con *console) standIns(p *sandbox.Process, stdinUsed bool) error {
 		if err != nil {
 			return err
 		}
-		con.slaves = append(con.slaves, r)
+		con.readers = append(con.readers, r)
 		files[0] = r
 		go func() {
 			defer w.Close()
@@ -119,22 +121,25 @@ func (con *console) standIns(p *sandbox.Process, stdinUsed bool) error {
 	return nil
 }
 
-// copyOut copies until every slave is closed: a read then gives EIO.
+// copyOut copies until every slave is closed, ours too: a read then gives EIO.
+// When nobody takes the output any more the command's terminal is hung up, as
+// ours was: it must not wait for a reader for ever.
 func (con *console) copyOut(to, master *os.File) {
 	con.output.Go(func() {
 		if _, err := io.Copy(to, master); err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, os.ErrClosed) {
 			con.log.detail(fmt.Sprintf("copy the terminal's output: %v", err))
 		}
+		master.Close() // its owner knows
 	})
 }
 
 // connect starts the copying for a command that has been started.
 func (con *console) connect(task *sandbox.Task) error {
 	con.task = task
-	for _, f := range con.slaves { // the command's alone now
+	for _, f := range con.readers {
 		f.Close()
 	}
-	con.slaves = nil
+	con.readers = nil
 	master := task.Terminal()
 	if master == nil {
 		return nil
@@ -220,16 +225,33 @@ func (con *console) cook() error {
 	return err
 }
 
-// drain waits until what the command wrote to its terminals has been copied.
-// Every slave is closed when its pid namespace is gone.
-func (con *console) drain() { con.output.Wait() }
+// drain waits until what the command wrote to its terminals has been copied,
+// or until abandon is closed. Every slave but ours is closed when its pid
+// namespace is gone, unless somebody has sent it out through a socket.
+func (con *console) drain(abandon <-chan struct{}) {
+	for _, f := range con.slaves {
+		f.Close()
+	}
+	con.slaves = nil
+	copied := make(chan struct{})
+	go func() {
+		con.output.Wait()
+		close(copied)
+	}()
+	select {
+	case <-copied:
+	case <-abandon:
+	}
+}
 
 func (con *console) close() error {
 	errs := []error{con.cook()}
-	for _, f := range append(append(con.slaves, con.masters...), con.writers...) {
-		errs = append(errs, f.Close())
+	for _, f := range slices.Concat(con.slaves, con.readers, con.masters, con.writers) {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
-	con.slaves, con.masters, con.writers = nil, nil, nil
+	con.slaves, con.readers, con.masters, con.writers = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

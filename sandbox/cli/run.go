@@ -104,6 +104,8 @@ func (c *runCmd) run(ctx context.Context, env *environment) (int, error) {
 
 // start creates the sandbox, runs the command and releases everything.
 func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err error) {
+	signals := catchSignals()
+	defer signals.stop() // when all is released
 	entry := userns.Entered()
 	if err := c.checkEntry(entry); err != nil {
 		return err
@@ -116,20 +118,24 @@ func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err erro
 		say("one id only: " + entry.Why)
 	}
 	eng := &sandbox.Engine{Entry: entry, DataDir: dataDir(), Stdin: os.Stdin, Notice: env.log.notice}
-	sb, err := eng.Create(ctx, p.Spec)
+	making, made := signals.creating(ctx)
+	sb, err := eng.Create(making, p.Spec)
 	if err != nil {
+		made()
 		return err
 	}
 	defer func() { err = joinRelease(err, sb.Release(context.WithoutCancel(ctx))) }()
 	env.log.detail("sandbox " + sb.ID())
 
 	console, err := c.console(env, p)
+	interrupted := made()
 	if err != nil {
 		return err
 	}
 	defer func() { err = joinRelease(err, console.close()) }()
-	signals := catchSignals()
-	defer signals.stop()
+	if interrupted != nil {
+		return interrupted
+	}
 	task, err := sb.Start(ctx, p.Process)
 	if err != nil {
 		return err
@@ -139,7 +145,7 @@ func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err erro
 	}
 	signals.forward(task, console, env.log)
 	err = task.Wait()
-	console.drain()
+	console.drain(signals.late)
 	return err
 }
 
@@ -318,17 +324,17 @@ func (c *runCmd) planMounts(p *plan) error {
 			p.Spec.Mounts = append(p.Spec.Mounts, m)
 		}
 	}
-	for _, flag := range c.Secret {
-		if _, err := parseSecret(flag); err != nil {
+	if len(c.Secret) > 0 {
+		if _, err := parseSecret(c.Secret[0]); err != nil {
 			return err
 		}
-		return fmt.Errorf("--secret %s: secrets come later", flag)
+		return fmt.Errorf("--secret %s: secrets come later", c.Secret[0])
 	}
-	for _, flag := range c.SSH {
-		if _, err := parseSSH(flag); err != nil {
+	if len(c.SSH) > 0 {
+		if _, err := parseSSH(c.SSH[0]); err != nil {
 			return err
 		}
-		return fmt.Errorf("--ssh %s: ssh agents come later", flag)
+		return fmt.Errorf("--ssh %s: ssh agents come later", c.SSH[0])
 	}
 	for _, flag := range c.AddHost {
 		h, err := parseAddHost(flag)

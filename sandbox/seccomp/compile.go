@@ -37,9 +37,9 @@ func (s *ruleset) compile() ([]byte, error) {
 					span{0xffffffff, decision{otherwise: s.unknownAction()}})
 			}
 		}
-		start := p.search(mergeSpans(spans), map[string]label{})
-		if last := label(len(p.reversed) - 1); start != last {
-			start = p.emit(instruction{code: opJump, k: uint32(p.distance(start))})
+		// The section begins with the search: jump there if it is not next.
+		if search := p.search(mergeSpans(spans), map[string]label{}); search != label(len(p.reversed)-1) {
+			p.emit(instruction{code: opJump, k: uint32(p.distance(search))})
 		}
 		sections = append(sections, section{a.auditArch(), p.emit(instruction{code: opLoad, k: offNumber})})
 	}

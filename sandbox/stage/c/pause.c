@@ -32,8 +32,8 @@ static void let_go_of_mounts(void)
 	(void)sys2(__NR_umount2, ".", MNT_DETACH_);
 }
 
-/* record_of returns the inode of the record, 0 if there is none. A record that
- * another holder has put in the place of ours has another one.
+/* record_of returns a number that tells the record from one that another
+ * holder has put in its place; 0 if there is none.
  */
 static uint64_t record_of(int dir)
 {
@@ -41,7 +41,7 @@ static uint64_t record_of(int dir)
 
 	if (sys5(__NR_statx, dir, "record", AT_SYMLINK_NOFOLLOW_, 0x7ff, &st) < 0)
 		return 0;
-	return st.ino;
+	return st.ino ^ (uint64_t)(st.mtime_sec * 1000000000 + st.mtime_nsec);
 }
 
 /* touched returns the lease's modification time: every join sets it. */
