@@ -23,20 +23,44 @@ type Size struct {
 
 // SizeOf returns the size of the terminal f.
 func SizeOf(f *os.File) (Size, error) {
-	ws, err := creack.GetsizeFull(f)
+	var s Size
+	err := control(f, func(fd int) error {
+		ws, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+		if err == nil {
+			s = Size{Rows: ws.Row, Cols: ws.Col}
+		}
+		return os.NewSyscallError("ioctl(TIOCGWINSZ)", err)
+	})
 	if err != nil {
 		return Size{}, fmt.Errorf("get the size of terminal %q: %w", f.Name(), err)
 	}
-	return Size{Rows: ws.Rows, Cols: ws.Cols}, nil
+	return s, nil
 }
 
 // Resize sets the size of the terminal f, either side of it; the kernel sends
 // SIGWINCH to its foreground process group when the size changes.
 func Resize(f *os.File, s Size) error {
-	if err := creack.Setsize(f, &creack.Winsize{Rows: s.Rows, Cols: s.Cols}); err != nil {
+	err := control(f, func(fd int) error {
+		ws := &unix.Winsize{Row: s.Rows, Col: s.Cols}
+		return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, ws))
+	})
+	if err != nil {
 		return fmt.Errorf("set the size of terminal %q: %w", f.Name(), err)
 	}
 	return nil
+}
+
+// control calls do with f's descriptor, which stays open and in its mode
+// meanwhile: creack/pty's own calls use File.Fd, which makes a terminal
+// blocking and races with Close.
+func control(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var derr error
+	err = conn.Control(func(fd uintptr) { derr = do(int(fd)) })
+	return errors.Join(err, derr)
 }
 
 // IsTerminal reports whether f is a terminal.

@@ -313,7 +313,10 @@ func (t *tree) newCover(path string, file bool) (placement, error) {
 	if file {
 		p.mount, err = t.file("empty"+strconv.Itoa(len(t.placements)), nil, 0)
 	} else {
-		p.mount, err = newTmpfs(tmpfsOptions{mode: 0}, attrNoExec)
+		// The sandbox's root owns it: it must be able to look up what is
+		// mounted below a cover.
+		uid, gid := t.ids.root()
+		p.mount, err = newTmpfs(tmpfsOptions{mode: 0, uid: uid, gid: gid}, attrNoExec)
 		p.readOnly = true
 	}
 	return p, err
@@ -353,7 +356,9 @@ func (t *tree) hostMount(f *os.File, readOnly bool) (_ placement, err error) {
 	if err := setTree(p.mount, attrs); err != nil {
 		return placement{}, errors.Join(err, p.mount.Close())
 	}
-	if err := t.ids.shift(p.mount, true); err != nil {
+	// A device is no file of anybody's, and devtmpfs has no idmapped mounts.
+	device := st.Mode&unix.S_IFMT == unix.S_IFCHR || st.Mode&unix.S_IFMT == unix.S_IFBLK
+	if err := t.ids.shift(p.mount, true); err != nil && !device {
 		return placement{}, errors.Join(&ShiftError{Path: f.Name(), Err: err}, p.mount.Close())
 	}
 	return p, nil

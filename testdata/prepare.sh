@@ -24,6 +24,7 @@ need strace strace
 need bwrap bubblewrap
 need zstd zstd
 need xz xz-utils
+need setfattr attr
 need setpriv util-linux
 need useradd passwd
 if ! { busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1; }; then

@@ -145,7 +145,7 @@ func hintFor(err error) string {
 	case errors.As(err, &target):
 		return "choose a target that exists, one below /tmp, /run or your home, or a new directory directly below /"
 	case errors.As(err, &shift):
-		return "its file system has no idmapped mounts: --userns=identity shows it, and maps the sandbox's root to the host's"
+		return "its file system, or one mounted below it, has no idmapped mounts: --userns=identity shows it, and maps the sandbox's root to the host's"
 	case errors.As(err, &name):
 		return "choose another --name, or stop that sandbox"
 	case errors.Is(err, sandbox.ErrUnreadable):

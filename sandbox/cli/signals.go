@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,8 @@ type signals struct {
 	done chan struct{}
 	late chan struct{} // closed at the first that came when the command had ended
 
-	early []syscall.Signal // for the command, before there was one
+	early   []syscall.Signal // for the command, before there was one
+	ignored []syscall.Signal // of INT and QUIT, when we were started
 }
 
 // catchSignals takes the signals that are forwarded, and no more: catching
@@ -33,6 +35,11 @@ func catchSignals() *signals {
 		syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGWINCH,
 		syscall.SIGPIPE, // never forwarded: a reader of ours that leaves is an error of write(2) then
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			s.ignored = append(s.ignored, sig)
+		}
 	}
 	if !signal.Ignored(syscall.SIGHUP) {
 		list = append(list, syscall.SIGHUP)
@@ -57,7 +64,7 @@ func (e *interruptedError) Unwrap() error {
 
 // creating returns a context for making the sandbox, which the first signal
 // that asks for our end cancels with an interruptedError. made ends this and
-// returns that error, or nil. A second INT or QUIT, which a person types, ends
+// returns that error, or nil. A further INT or QUIT, which a person types, ends
 // us at once; what is left then is cleared by the next command.
 func (s *signals) creating(parent context.Context) (ctx context.Context, made func() error) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -71,7 +78,9 @@ func (s *signals) creating(parent context.Context) (ctx context.Context, made fu
 			case got := <-s.c:
 				switch sig := got.(syscall.Signal); sig {
 				case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP:
-					signal.Reset(syscall.SIGINT, syscall.SIGQUIT)
+					if ctx.Err() != nil && (sig == syscall.SIGINT || sig == syscall.SIGQUIT) {
+						s.die(sig)
+					}
 					cancel(&interruptedError{sig})
 				case syscall.SIGTSTP:
 					// Errors are impossible: it is our own process.
@@ -89,6 +98,16 @@ func (s *signals) creating(parent context.Context) (ctx context.Context, made fu
 		cancel(nil)
 		return err
 	}
+}
+
+// die ends us by sig, or by KILL if we were started with sig ignored.
+func (s *signals) die(sig syscall.Signal) {
+	signal.Reset(sig)
+	if slices.Contains(s.ignored, sig) {
+		sig = syscall.SIGKILL
+	}
+	// Errors are impossible: it is our own process.
+	_ = syscall.Kill(os.Getpid(), sig)
 }
 
 // forward passes on what has come and what comes.

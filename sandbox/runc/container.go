@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -28,6 +29,7 @@ type Container struct {
 
 	direct  bool
 	started chan struct{} // closed when the command runs, or never will
+	heard   chan struct{} // closed when pid 1's last report has been read
 	ended   chan struct{} // closed when pid 1 is gone and collected
 
 	mu     sync.Mutex // guards the fields below, and writes on sock
@@ -107,7 +109,7 @@ func (pr *Prepared) Start(p Process) (_ *Container, err error) {
 		// command's descriptors go through ExtraFiles, untouched.
 		ExtraFiles: append([]*os.File{pr.prog, peer}, files...),
 	}
-	ct := &Container{sock: sock, direct: p.Direct, started: make(chan struct{}), ended: make(chan struct{})}
+	ct := &Container{sock: sock, direct: p.Direct, started: make(chan struct{}), heard: make(chan struct{}), ended: make(chan struct{})}
 	up := make(chan error)
 	go ct.live(pr.lc, process, up)
 	if err := <-up; err != nil {
@@ -163,8 +165,16 @@ func (ct *Container) live(lc *libcontainer.Container, process *libcontainer.Proc
 		ct.status, _ = state.Sys().(syscall.WaitStatus)
 	}
 	ct.mu.Unlock()
+	// What pid 1 wrote is there to be read, and then the end of the socket:
+	// unless a process with every right took pid 1's end and sent it out.
+	if err := ct.sock.SetReadDeadline(time.Now().Add(reportTime)); err != nil {
+		ct.sock.Close()
+	}
 	close(ct.ended)
 }
+
+// reportTime is for reading what is in a socket's buffer.
+const reportTime = time.Second
 
 // awaitEnd blocks until pid 1 has ended, and leaves its status to be collected.
 //
@@ -195,6 +205,7 @@ const cldStopped = 5 // CLD_STOPPED, sigaction(2)
 func (ct *Container) listen(boot []byte) {
 	var once sync.Once
 	started := func() { once.Do(func() { close(ct.started) }) }
+	defer close(ct.heard)
 	defer started()
 	_, err := ct.sock.Write(boot)
 	ct.mu.Lock()
@@ -244,7 +255,7 @@ func (ct *Container) Err() error {
 // 1's last report has been read.
 func (ct *Container) Status() syscall.WaitStatus {
 	<-ct.ended
-	<-ct.started
+	<-ct.heard
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
 	return ct.status
