@@ -258,6 +258,11 @@ func (ct *Container) Status() syscall.WaitStatus {
 	<-ct.heard
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
+	if !ct.told && !ct.direct && ct.err == nil && ct.status == 0 {
+		// The reaper leaves with 0 after its report only: never take its
+		// end for the command's success.
+		ct.err = errors.New("pid 1 ended without a report")
+	}
 	return ct.status
 }
 
