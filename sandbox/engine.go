@@ -359,6 +359,9 @@ func (c *creation) checkCwd() error {
 	if err := notOurs(real); err != nil {
 		return err
 	}
+	if c.tree.under(real).closed {
+		return errors.New("it is hidden; give another with -w")
+	}
 	f, err := openInRoot(c.tree.root, real, unix.O_PATH|unix.O_DIRECTORY)
 	made := os.IsNotExist(err)
 	if err == nil {

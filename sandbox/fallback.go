@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"sandbox.example/sandbox/runc"
+	"sandbox.example/sandbox/userns"
 )
 
 // An outer container may keep a sandbox from having what every sandbox has: a
@@ -33,6 +35,10 @@ func (sb *Sandbox) startPid1(ctx context.Context, p runc.Process) (*runc.Contain
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	config, weaker, ferr := sb.weaken(ctx, sb.config())
+	var errno syscall.Errno
+	if errors.Is(ferr, errNoUserns) && errors.As(ferr, &errno) {
+		return nil, userns.CreateError(errno)
+	}
 	if ferr != nil || !weaker {
 		return nil, errors.Join(err, ferr)
 	}

@@ -308,7 +308,7 @@ func (h hostRoot) planCwd(t *tree, homes []string) error {
 // newCover returns something empty, a file or a directory, which nobody inside
 // can look into; it is mounted on what is at path, if anything.
 func (t *tree) newCover(path string, file bool) (placement, error) {
-	p := placement{target: path, name: fmt.Sprintf("cover of %q", path), file: file, cover: true}
+	p := placement{target: path, name: fmt.Sprintf("cover of %q", path), file: file, cover: true, closed: true}
 	var err error
 	if file {
 		p.mount, err = t.file("empty"+strconv.Itoa(len(t.placements)), nil, 0)

@@ -279,6 +279,10 @@ func mappedNamespace(r userns.Range) (*os.File, error) {
 		Sys:   &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: m, GidMappings: m},
 	})
 	if err != nil {
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			err = userns.CreateError(errno)
+		}
 		return nil, err
 	}
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", p.Pid))

@@ -199,6 +199,9 @@ func (c *creation) planPaths() error {
 		{"--hide", view.Hide, c.hidden},
 	} {
 		for _, path := range set.paths {
+			if err := checkTarget(path); err != nil {
+				return fmt.Errorf("%s %q: %w", set.flag, path, err)
+			}
 			p, err := set.place(path)
 			if err != nil {
 				return fmt.Errorf("%s %q: %w", set.flag, path, err)

@@ -37,6 +37,7 @@ type stub struct {
 	TempName  string    `json:"tempName"`      // before it has Name
 	Dev       uint64    `json:"dev,omitempty"` // 0: there is at most TempName
 	Ino       uint64    `json:"ino,omitempty"`
+	Born      timestamp `json:"born,omitzero"`      // inode numbers are used again
 	OldMtime  timestamp `json:"oldMtime"`           // the parent's, before
 	MadeMtime timestamp `json:"madeMtime,omitzero"` // the parent's, right after
 }
@@ -71,7 +72,7 @@ func (s *stubs) make(view *os.File, dir, name string, file bool) error {
 		return err
 	}
 	defer unix.Close(parent)
-	var seen, before, made, after unix.Stat_t
+	var seen, before, after unix.Stat_t
 	if err := errors.Join(unix.Fstat(int(view.Fd()), &seen), unix.Fstat(parent, &before)); err != nil {
 		return err
 	}
@@ -87,10 +88,11 @@ func (s *stubs) make(view *os.File, dir, name string, file bool) error {
 	if err := makeEmpty(parent, e.TempName, file); err != nil {
 		return err
 	}
-	if err := unix.Fstatat(parent, e.TempName, &made, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	made, born, err := statEntry(parent, e.TempName)
+	if err != nil {
 		return err
 	}
-	last.Dev, last.Ino = made.Dev, made.Ino
+	last.Dev, last.Ino, last.Born = made.Dev, made.Ino, born
 	if err := s.save(); err != nil {
 		return err
 	}
@@ -252,8 +254,8 @@ func (s stub) remove() error {
 
 // removeName removes the entry if it is still ours and empty.
 func (s stub) removeName(dir int, name string) (removed bool, err error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || s.Ino != 0 && (st.Dev != s.Dev || st.Ino != s.Ino) {
+	st, born, err := statEntry(dir, name)
+	if err != nil || s.Ino != 0 && (st.Dev != s.Dev || st.Ino != s.Ino || born != s.Born) {
 		return false, nil
 	}
 	flags := 0
@@ -274,6 +276,22 @@ func (s stub) removeName(dir int, name string) (removed bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// statEntry returns what name in dir is, and when it was made: zero where the
+// file system does not say.
+func statEntry(dir int, name string) (st unix.Stat_t, born timestamp, err error) {
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return st, born, err
+	}
+	var stx unix.Statx_t
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &stx); err != nil {
+		return st, born, err
+	}
+	if stx.Mask&unix.STATX_BTIME != 0 {
+		born = timestamp{stx.Btime.Sec, int64(stx.Btime.Nsec)}
+	}
+	return st, born, nil
 }
 
 // openHostDir opens a directory of the host by its real path.

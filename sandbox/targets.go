@@ -32,12 +32,24 @@ func (t *tree) resolveTargets() error {
 		}
 	}
 	for _, p := range t.placements {
-		if p.target == "/" {
-			return fmt.Errorf("%s: invalid mount target %q", p.name, "/")
+		if !p.asked {
+			continue
 		}
-		if p.asked && (p.target == "/dev" || isBelow(p.target, "/proc") || isBelow(p.target, "/sys")) {
-			return fmt.Errorf("%s: target %q: what is there belongs to the sandbox", p.name, p.target)
+		if err := checkTarget(p.target); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
+	}
+	return nil
+}
+
+// checkTarget refuses places that are the sandbox's own: what a caller mounts
+// there would be covered by what every sandbox has.
+func checkTarget(path string) error {
+	switch {
+	case path == "/":
+		return fmt.Errorf("invalid mount target %q", path)
+	case path == "/dev", isBelow(path, "/proc"), isBelow(path, "/sys"):
+		return fmt.Errorf("target %q: what is there belongs to the sandbox", path)
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ type placement struct {
 	// cover: the mount is left out when its target is missing, for then there
 	// is nothing to be covered.
 	cover bool
+	// closed: it is a cover that is there for nobody to look into.
+	closed bool
 
 	// hostPath is where the mount's content lies on the host, if it does.
 	hostPath string

@@ -146,6 +146,7 @@ func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err erro
 	signals.forward(task, console, env.log)
 	err = task.Wait()
 	console.drain(signals.late)
+	signals.settle()
 	return err
 }
 

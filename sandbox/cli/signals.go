@@ -19,8 +19,10 @@ import (
 // While the sandbox is made they cancel that; then they are the command's.
 type signals struct {
 	c    chan os.Signal
-	done chan struct{}
+	done chan struct{} // closed by settle
 	late chan struct{} // closed at the first that came when the command had ended
+
+	ended chan struct{} // closed when forward has ended
 
 	early   []syscall.Signal // for the command, before there was one
 	ignored []syscall.Signal // of INT and QUIT, when we were started
@@ -110,9 +112,11 @@ func (s *signals) die(sig syscall.Signal) {
 	_ = syscall.Kill(os.Getpid(), sig)
 }
 
-// forward passes on what has come and what comes.
+// forward passes on what has come and what comes, until settle.
 func (s *signals) forward(task *sandbox.Task, con *console, log *messages) {
+	s.ended = make(chan struct{})
 	go func() {
+		defer close(s.ended)
 		con.resize() // the size may have changed since it was read
 		for _, sig := range s.early {
 			s.pass(sig, task, con, log)
@@ -176,8 +180,12 @@ func (s *signals) tooLate(sig syscall.Signal) {
 	}
 }
 
-// stop gives the signals back to the kernel's defaults.
-func (s *signals) stop() {
-	signal.Stop(s.c)
+// settle ends forward and waits for its end: task and console are about to be
+// released. What comes from now on is taken, and is too late for anything.
+func (s *signals) settle() {
 	close(s.done)
+	<-s.ended
 }
+
+// stop gives the signals back to the kernel's defaults.
+func (s *signals) stop() { signal.Stop(s.c) }

@@ -41,12 +41,13 @@ const (
 	StepSession                 // setsid
 	StepTTY                     // taking the controlling terminal
 	StepFork                    // fork
+	StepLimits                  // setting resource limits
 	StepExec                    // execve: the command
 	StepInterp                  // execve: the command's interpreter is missing
 )
 
 var stepNames = [...]string{"", "read the boot message", "place descriptors", "install the seccomp filter",
-	"start a session", "take the controlling terminal", "fork", "execute", "execute the interpreter of"}
+	"start a session", "take the controlling terminal", "fork", "set a resource limit", "execute", "execute the interpreter of"}
 
 // ExecError says that the command could not be run.
 type ExecError struct {
@@ -94,6 +95,11 @@ func bootMessage(p Process) ([]byte, []*os.File, error) {
 
 	le := binary.LittleEndian
 	var body []byte
+	for _, l := range p.Rlimits {
+		for _, v := range []uint64{uint64(l.Type), l.Soft, l.Hard} {
+			body = le.AppendUint64(body, v)
+		}
+	}
 	for i, n := range numbers {
 		files[i] = p.Files[n]
 		body = le.AppendUint32(body, uint32(firstFile+i))
@@ -104,7 +110,7 @@ func bootMessage(p Process) ([]byte, []*os.File, error) {
 		body = append(append(body, s...), 0)
 	}
 	var msg []byte
-	for _, v := range []int{bootMagic, len(body), int(flags), len(p.Args), len(p.Env), len(files), len(p.Filter) / 8, p.Umask} {
+	for _, v := range []int{bootMagic, len(body), int(flags), len(p.Args), len(p.Env), len(files), len(p.Filter) / 8, p.Umask, len(p.Rlimits)} {
 		msg = le.AppendUint32(msg, uint32(v))
 	}
 	return append(msg, body...), files, nil

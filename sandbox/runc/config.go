@@ -124,12 +124,21 @@ func keyringsRefused() bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)
 }
 
-func (p Process) rlimits() []configs.Rlimit {
-	out := make([]configs.Rlimit, len(p.Rlimits))
-	for i, l := range p.Rlimits {
-		out[i] = configs.Rlimit{Type: l.Type, Soft: l.Soft, Hard: l.Hard}
+// raised returns the limits that are above ours. Nobody in a user namespace may
+// raise one, so libcontainer does it from here; pid 1's program sets all of
+// them to what they shall be, for the command alone.
+func (p Process) raised() ([]configs.Rlimit, error) {
+	var out []configs.Rlimit
+	for _, l := range p.Rlimits {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(l.Type, &now); err != nil {
+			return nil, os.NewSyscallError("getrlimit", err)
+		}
+		if l.Hard > now.Max {
+			out = append(out, configs.Rlimit{Type: l.Type, Soft: now.Cur, Hard: l.Hard})
+		}
 	}
-	return out
+	return out, nil
 }
 
 func idMaps(m []IDMap) []configs.IDMap {

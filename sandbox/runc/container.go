@@ -83,6 +83,10 @@ func (pr *Prepared) Start(p Process) (_ *Container, err error) {
 	if err != nil {
 		return nil, err
 	}
+	raised, err := p.raised()
+	if err != nil {
+		return nil, err
+	}
 	sock, peer, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -104,7 +108,7 @@ func (pr *Prepared) Start(p Process) (_ *Container, err error) {
 		AdditionalGroups: p.Groups,
 		Cwd:              p.Cwd,
 		Capabilities:     &configs.Capabilities{Bounding: p.Caps, Effective: p.Caps, Permitted: p.Caps},
-		Rlimits:          p.rlimits(),
+		Rlimits:          raised,
 		// No stdio: libcontainer would chown it to the command's user. The
 		// command's descriptors go through ExtraFiles, untouched.
 		ExtraFiles: append([]*os.File{pr.prog, peer}, files...),

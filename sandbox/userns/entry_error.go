@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // EnterError says why no way led into a user namespace. Its hint is what the
@@ -29,6 +30,13 @@ func (e *EnterError) Error() string {
 
 // Unwrap returns the system's error.
 func (e *EnterError) Unwrap() error { return e.Err }
+
+// CreateError is the error of a process inside a user namespace that could not
+// make another one.
+func CreateError(errno syscall.Errno) *EnterError {
+	e := &EnterError{Action: "create a user namespace", Err: errno}
+	return e.explained(ExplainCreate(errno))
+}
 
 const moreInDoctor = `; "sandbox doctor" tells more`
 
@@ -73,8 +81,7 @@ func (e Entry) Err() error {
 	case C.STEP_JOIN:
 		ee.Action, ee.Hint = "join the holder's user namespace", `run "sandbox system stop" and try again`
 	case C.STEP_UNSHARE_USER:
-		ee.Action = "create a user namespace"
-		ee = ee.explained(ExplainCreate(e.errno))
+		ee = CreateError(e.errno)
 	case C.STEP_MAP:
 		ee.Action = "write the id map of a user namespace"
 		// Root with its capabilities does not come this way.

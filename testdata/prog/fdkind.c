@@ -3,9 +3,9 @@
  * outside a sandbox, to pass it one of each kind. KIND may have an argument
  * behind a colon, mostly a path.
  *
- *   epoll eventfd signalfd timerfd inotify pidfd io_uring mount fscontext
- *   ns:NAME opath:P dir:P ptmx tty mqueue landlock
- *   memfd memfd-ro memfd-sealed memfd-future memfd-gone
+ *   epoll eventfd signalfd timerfd inotify pidfd ns:NAME opath:P dir:P ptmx
+ *   tty mqueue
+ *   memfd memfd-ro memfd-sealed memfd-size memfd-future
  *   file:P file-wo:P file-rw:P file-append:P deleted:P tmpfile:DIR fifo:P
  *   unix udp netlink
  */
@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +42,8 @@ static int memory(const char *kind)
 		return -1;
 	if (!strcmp(kind, "memfd-sealed") && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW))
 		return -1;
+	if (!strcmp(kind, "memfd-size") && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE))
+		return -1;
 	if (!strcmp(kind, "memfd-future") && fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE))
 		return -1;
 	if (strcmp(kind, "memfd")) {
@@ -54,7 +55,6 @@ static int memory(const char *kind)
 
 static int opened(const char *kind, const char *arg)
 {
-	static char block[256];
 	char path[256];
 	sigset_t set;
 	int fd;
@@ -72,15 +72,6 @@ static int opened(const char *kind, const char *arg)
 		return inotify_init1(0);
 	if (!strcmp(kind, "pidfd"))
 		return (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if (!strcmp(kind, "io_uring"))
-		return (int)syscall(425, 4, block);
-	if (!strcmp(kind, "mount") || !strcmp(kind, "fscontext")) {
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
-			return -1;
-		return kind[0] == 'm' ? (int)syscall(428, AT_FDCWD, "/", 1) : (int)syscall(430, "tmpfs", 0);
-	}
-	if (!strcmp(kind, "landlock"))
-		return (int)syscall(444, &(unsigned long long){1}, 8, 0);
 	if (!strcmp(kind, "ns")) {
 		snprintf(path, sizeof path, "/proc/self/ns/%s", arg);
 		return open(path, O_RDONLY);
@@ -115,10 +106,8 @@ static int opened(const char *kind, const char *arg)
 		fd = open(arg, O_RDONLY);
 		return unlink(arg) ? -1 : fd;
 	}
-	if (!strcmp(kind, "tmpfile")) {
-		fd = open(arg, O_TMPFILE | O_RDWR, 0600);
-		return fd;
-	}
+	if (!strcmp(kind, "tmpfile"))
+		return open(arg, O_TMPFILE | O_RDWR, 0600);
 	if (!strcmp(kind, "fifo"))
 		return mkfifo(arg, 0600) ? -1 : open(arg, O_RDWR);
 	if (!strcmp(kind, "unix"))

@@ -30,10 +30,13 @@ enum { BOOT_TTY = 1, BOOT_DIRECT = 2, BOOT_FILTER_ALL = 4 };
 enum { CMD_SIGNAL = 1 };
 enum { SIGNAL_GROUP = 0x100 };
 enum { EVENT_STARTED = 1, EVENT_FAILED = 2, EVENT_EXITED = 3 };
-enum { STEP_BOOT = 1, STEP_FDS, STEP_FILTER, STEP_SESSION, STEP_TTY, STEP_FORK, STEP_EXEC, STEP_INTERP };
+enum { STEP_BOOT = 1, STEP_FDS, STEP_FILTER, STEP_SESSION, STEP_TTY, STEP_FORK, STEP_LIMITS, STEP_EXEC, STEP_INTERP };
 
 struct boot {
-	uint32_t magic, size, flags, argc, envc, nfds, ninsns, umask;
+	uint32_t magic, size, flags, argc, envc, nfds, ninsns, umask, nlimits;
+};
+struct limit {
+	uint64_t type, soft, hard;
 };
 struct fdmap {
 	uint32_t from, to;
@@ -52,6 +55,7 @@ struct sock_fprog_ {
 /* The state of the one command; the program has a single thread. */
 static struct {
 	struct boot b;
+	struct limit *limits;
 	struct fdmap *fds;
 	void *insns;
 	char **argv, **envp;
@@ -99,6 +103,8 @@ static void read_boot(void)
 	end = p + st.b.size;
 	*end = 0;
 
+	st.limits = (struct limit *)p;
+	p += st.b.nlimits * sizeof *st.limits;
 	st.fds = (struct fdmap *)p;
 	p += st.b.nfds * sizeof *st.fds;
 	st.insns = p;
@@ -172,6 +178,18 @@ static void default_signals(void)
 	for (int s = 1; s <= NSIG_; s++)
 		(void)sys4(__NR_rt_sigaction, s, &dfl, 0, 8);
 	(void)sys4(__NR_rt_sigprocmask, SIG_SETMASK_, &none, 0, 8);
+}
+
+/* set_limits: here and not before, so that they bind the command alone. With
+ * few descriptors or processes there would be nobody to start it. */
+static void set_limits(void)
+{
+	for (uint32_t i = 0; i < st.b.nlimits; i++) {
+		long r = sys4(__NR_prlimit64, 0, st.limits[i].type, &st.limits[i].soft, 0);
+
+		if (r < 0)
+			fail(r, STEP_LIMITS, 0, 0);
+	}
 }
 
 static const char *path_of_env(void)
@@ -297,6 +315,7 @@ __attribute__((noreturn)) static void run_command(void)
 	}
 	sys1(__NR_umask, st.b.umask);
 	default_signals();
+	set_limits();
 	if (!(st.b.flags & BOOT_FILTER_ALL))
 		install_filter();
 	exec_command();
