@@ -133,7 +133,9 @@ func isOurs(path string) bool {
 	}
 	if uid != 0 {
 		// The harness's own, of another run of these tests at the same time.
-		return !strings.HasPrefix(filepath.Base(path), "go-test-script")
+		return !slices.ContainsFunc([]string{"go-test-script", "TestScripts", "sbx"}, func(prefix string) bool {
+			return strings.HasPrefix(filepath.Base(path), prefix)
+		})
 	}
 	// Half of a machine makes files in /tmp as root: only names that we or our
 	// libraries could give count.

@@ -34,6 +34,17 @@ var private = []struct {
 	{"/tmp", 0o1777}, {"/var/tmp", 0o1777}, {"/run", 0o755},
 }
 
+// privateDirs returns the real paths of those directories, as far as they exist.
+func privateDirs() []string {
+	var out []string
+	for _, d := range private {
+		if real, err := filepath.EvalSymlinks(d.path); err == nil {
+			out = append(out, real)
+		}
+	}
+	return out
+}
+
 // systemDirs are where every system has its programs and libraries, by their
 // real paths with and without a merged /usr.
 var systemDirs = [...]string{"/bin", "/sbin", "/lib", "/usr/bin", "/usr/sbin", "/usr/lib", "/etc"}
@@ -223,6 +234,10 @@ func (h hostRoot) plan(t *tree) error {
 				continue
 			}
 			p, err := hostTree(t, path, true)
+			var shift *ShiftError
+			if errors.As(err, &shift) { // nobody has asked for it: as the host root
+				p, err = h.show(t, path)
+			}
 			if err != nil {
 				return err
 			}
@@ -239,6 +254,9 @@ func (h hostRoot) plan(t *tree) error {
 	real, err := filepath.EvalSymlinks(h.runtimeDir)
 	if err != nil {
 		return err
+	}
+	if h.covered(real) && !isBelow(real, h.view.Cwd) {
+		return nil
 	}
 	p, err := t.newCover(real, false)
 	p.implied, p.optional = true, true
@@ -257,14 +275,8 @@ func (h hostRoot) homes() []string {
 		if err != nil || !filepath.IsAbs(real) {
 			continue // nothing of it to be seen
 		}
-		isPrivate := slices.ContainsFunc(private, func(d struct {
-			path string
-			mode Mode
-		}) bool {
-			return d.path == real
-		})
-		// A home of / or /proc is no home; its content is dealt with anyway.
-		if isPrivate || isBelow(real, "/proc") || isBelow(real, "/dev") || isBelow(real, "/sys") || slices.Contains(out, real) {
+		// A home of /tmp or /proc is no home; its content is dealt with anyway.
+		if slices.Contains(privateDirs(), real) || isBelow(real, "/proc") || isBelow(real, "/dev") || isBelow(real, "/sys") || slices.Contains(out, real) {
 			continue
 		}
 		// Nor is one that holds the system's programs: Debian's user "bin" has
@@ -283,10 +295,7 @@ func (h hostRoot) planCwd(t *tree, homes []string) error {
 	if cwd == "" {
 		return nil
 	}
-	hidden := append([]string{"/"}, homes...)
-	for _, d := range private {
-		hidden = append(hidden, d.path)
-	}
+	hidden := slices.Concat([]string{"/"}, homes, privateDirs())
 	if slices.Contains(hidden, cwd) {
 		if cwd != "/" {
 			h.notice(fmt.Sprintf("%s is private to the sandbox: your files in it are not shown, unless with --ro", cwd))

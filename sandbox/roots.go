@@ -35,13 +35,14 @@ func (l *layers) newDir() (string, error) {
 	}
 	if l.dir == "" {
 		all := filepath.Join(l.home, "layers")
-		if err := os.MkdirAll(all, 0o700); err != nil {
-			if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
-				return "", nil
-			}
-			return "", fmt.Errorf("make the layer directory: %w", err)
+		err := os.MkdirAll(all, 0o700)
+		var dir string
+		if err == nil { // it may still be root's, made with sudo
+			dir, err = claimDir(all, l.id, &l.undo)
 		}
-		dir, err := claimDir(all, l.id, &l.undo)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+			return "", nil
+		}
 		if err != nil {
 			return "", fmt.Errorf("make the layer directory: %w", err)
 		}
@@ -54,11 +55,7 @@ func (l *layers) newDir() (string, error) {
 
 // openRootDir opens the directory of a dir: root or bind.
 func openRootDir(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
 // checkRootDir refuses a root whose /proc, /sys or /dev is not a directory:

@@ -172,9 +172,13 @@ func (t *tree) coverOwn() error {
 	if err != nil {
 		return err
 	}
-	base := t.base
-	base.target = "/"
-	for _, p := range append(slices.Clone(t.placements), base) {
+	trees := slices.Clone(t.placements)
+	if !t.base.foreign { // the host root takes care of itself
+		base := t.base
+		base.target = "/"
+		trees = append(trees, base)
+	}
+	for _, p := range trees {
 		if p.hostPath != "" && isBelow(p.hostPath, own) {
 			return fmt.Errorf("%s: %q belongs to sandbox itself", p.name, p.hostPath)
 		}

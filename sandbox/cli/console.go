@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -225,10 +226,15 @@ func (con *console) cook() error {
 	return err
 }
 
-// drain waits until what the command wrote to its terminals has been copied,
-// or until abandon is closed. Every slave but ours is closed when its pid
-// namespace is gone, unless somebody has sent it out through a socket.
-func (con *console) drain(abandon <-chan struct{}) {
+// drainTime is for the output of a command whose time was up: nobody may be
+// reading it.
+const drainTime = time.Second
+
+// drain waits until what the command, which ended with err, wrote to its
+// terminals has been copied, or until abandon is closed. Every slave but ours
+// is closed when its pid namespace is gone, unless somebody has sent it out
+// through a socket.
+func (con *console) drain(err error, abandon <-chan struct{}) {
 	for _, f := range con.slaves {
 		f.Close()
 	}
@@ -238,8 +244,14 @@ func (con *console) drain(abandon <-chan struct{}) {
 		con.output.Wait()
 		close(copied)
 	}()
+	var limit <-chan time.Time
+	var exit *sandbox.ExitError
+	if errors.As(err, &exit) && exit.Reason == sandbox.ReasonTimeout {
+		limit = time.After(drainTime)
+	}
 	select {
 	case <-copied:
+	case <-limit:
 	case <-abandon:
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,7 +146,7 @@ func (c *runCmd) start(ctx context.Context, env *environment, p *plan) (err erro
 	}
 	signals.forward(task, console, env.log)
 	err = task.Wait()
-	console.drain(signals.late)
+	console.drain(err, signals.late)
 	signals.settle()
 	return err
 }
@@ -163,6 +164,7 @@ func joinRelease(err, release error) error {
 
 // checkEntry compares what the constructor read with what the parser says.
 func (c *runCmd) checkEntry(e userns.Entry) error {
+	c.Userns, c.Holder = cmp.Or(c.Userns, "auto"), cmp.Or(c.Holder, "auto") // an empty variable is none
 	if !slices.Contains([]string{"auto", "subuid", "single", "identity"}, c.Userns) {
 		return fmt.Errorf("--userns %q: it is auto, subuid, single or identity", c.Userns)
 	}

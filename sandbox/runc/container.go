@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/sirupsen/logrus"
@@ -324,14 +325,19 @@ func (ct *Container) Close() error {
 // Not through libcontainer.Create, but from a state file of our own: Create
 // insists on finding cgroups and parses them (0.8 ms), fails where none are
 // mounted, and as root would make one in every hierarchy and leave it there
-// after a SIGKILL. With paths that exist nowhere the managers of both versions
-// do nothing.
+// after a SIGKILL. The manager of version 2 leaves alone a path that is not
+// below its mount point; that of version 1 would make it, but does nothing for
+// a hierarchy that it does not know.
 func load(c Config) (*libcontainer.Container, error) {
 	dir := filepath.Join(c.StateDir, "pid1")
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
 	}
-	state := libcontainer.State{CgroupPaths: map[string]string{"": "/sandbox-uses-no-cgroup"}}
+	hierarchy := ""
+	if !cgroups.IsCgroup2UnifiedMode() {
+		hierarchy = "none"
+	}
+	state := libcontainer.State{CgroupPaths: map[string]string{hierarchy: "/sandbox-uses-no-cgroup"}}
 	state.ID = "pid1"
 	state.Config = *c.libcontainer()
 	b, err := json.Marshal(state)

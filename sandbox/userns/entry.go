@@ -80,6 +80,9 @@ func Entered() Entry {
 	}
 }
 
+// lastStep is the last of the steps in enter.h.
+const lastStep = C.STEP_HOST_ROOT
+
 // Inherited reports whether descriptor fd, which a --fd flag names, was open
 // when this process started: by now a descriptor of our own may have its
 // number.
