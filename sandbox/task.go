@@ -119,6 +119,10 @@ func (t *Task) files(opened *closers) (map[int]*os.File, error) {
 	out := make(map[int]*os.File)
 	for n, f := range t.p.Files {
 		if slices.Contains(t.p.StandIns, n) {
+			// So that /proc/self/fd/N can be opened inside. Where we may
+			// not give it away (its group is not in our map) it cannot.
+			uid, _ := t.sb.ids.uid(t.sb.user.UID)
+			_ = unix.Fchown(int(f.Fd()), uid, -1)
 			out[n] = f
 			continue
 		}

@@ -60,7 +60,7 @@ pass "what this machine can do"
 asTester bin/sandbox doctor || true # the tests decide; this is to read
 
 pass "layering, documentation"
-bin/testrun -label static -out "$own/static" -only "$module" -run '^Test(Layering|Docs)' bin/test/list || failed=1
+bin/testrun -label static -out "$own/static" -only "$module" -run '^Test(Layering|Docs|PackageInit)' bin/test/list || failed=1
 
 pass "unit tests$([ -z "$copy" ] || echo " as $user")"
 asTester bin/testrun -label unit -out $results.unit -not "$module" bin/test/list || failed=1

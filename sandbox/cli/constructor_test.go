@@ -165,9 +165,9 @@ func TestReadTwiceRandom(t *testing.T) {
 		"--init", "--init=false", "--no-init", "--read-only", "--fd", "--fd=3", "3", "-q", "--quiet", "--log-format", "--log-format=json", "json",
 		"-v", "/a:/b", "--tmpfs", "--timeout=3s", "--verbose", "--dry-run", "--", "-", "host", "", "--userns=single", "--holder=off", "--ro", "--rw-root",
 	}
-	n := 300
+	n := 40
 	if testing.Short() {
-		n = 50
+		n = 10
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	accepted := 0
