@@ -279,8 +279,13 @@ func removeTree(path string) error {
 	}
 	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
-	if err := image.RemoveContents(dir); err != nil {
+	// A sweeping command may be at it too, once the owner has let go of the
+	// lock: what is gone is gone.
+	if err := image.RemoveContents(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.Remove(path)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
